@@ -56,7 +56,9 @@ def test_every_setting_is_a_keyword_argument(name: str) -> None:
     request, named = maker().DICTIONARIES[settings.__name__]
     assert settings.__annotations__.keys() == request.model_fields.keys() - set(named)
     parameters = {
-        one.name for one in inspect.signature(function).parameters.values() if one.kind is not one.VAR_KEYWORD
+        parameter.name
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is not parameter.VAR_KEYWORD
     }
     own = {"base": "model"}  # apply's second argument
     hidden = {"memory", "unmeasured"} if name == "prune_unmeasured" else set()
@@ -68,7 +70,11 @@ def test_every_command_has_a_function() -> None:
     commands = {command.callback.__name__ for command in app.registered_commands if command.callback is not None}
     assert commands - {"demo", "chat", "playground", "serve", "doctor"} <= set(FUNCTIONS)  # doctor has no settings
     (prompts,) = [group.typer_instance for group in app.registered_groups if group.name == "prompts"]
-    of_prompts = {f"{one.callback.__name__}_prompts" for one in prompts.registered_commands if one.callback is not None}
+    of_prompts = {
+        f"{command.callback.__name__}_prompts"
+        for command in prompts.registered_commands
+        if command.callback is not None
+    }
     assert of_prompts == set(OF_PROMPTS)
     assert all(getattr(prosafeprune, name) is getattr(api, name) for name in (*FUNCTIONS, *OF_PROMPTS))
 
@@ -94,7 +100,7 @@ def test_judge_returns_verdicts_and_agreement(tmp_path: Path) -> None:
     assert judged.agreement is not None
     assert judged.counts == {"full_compliance": 1, "full_refusal": 1}
     written = [json.loads(line)["class"] for line in (tmp_path / "out.jsonl").open()]
-    assert written == [one.answer_class.value for one in judged.verdicts] == ["full_compliance", "full_refusal"]
+    assert written == [verdict.answer_class.value for verdict in judged.verdicts] == ["full_compliance", "full_refusal"]
     with pytest.raises(InputError, match="--overwrite"):
         prosafeprune.judge(file, tmp_path / "out.jsonl", progress=False)
 

@@ -138,4 +138,4 @@ def split_prompts(
 
 
 def _paths(given: Paths) -> list[Path]:
-    return [Path(one) for one in ([given] if isinstance(given, str | Path) else given)]
+    return [Path(path) for path in ([given] if isinstance(given, str | Path) else given)]

@@ -258,5 +258,5 @@ def test_markup_and_escape_sequences_in_answers_are_not_interpreted(capsys: pyte
 
 def test_make_model_is_not_the_same_twice() -> None:
     """The seeds of the tiny models matter to the tests that compare two of them."""
-    one, two = make_model("llama", seed=0), make_model("llama", seed=1)
-    assert not torch.equal(one.lm_head.weight, two.lm_head.weight)
+    first, second = make_model("llama", seed=0), make_model("llama", seed=1)
+    assert not torch.equal(first.lm_head.weight, second.lm_head.weight)

@@ -127,7 +127,7 @@ def test_a_shell_offers_the_names_that_a_command_knows() -> None:
 
     assert set(completed("methods", request=CompareRequest)) == set(METHODS)
     offered = completed("benchmark", "beyond-domains")
-    assert [one.name for one in choose_sets(SetChoice(benchmarks=offered))] == offered
+    assert [benchmark.name for benchmark in choose_sets(SetChoice(benchmarks=offered))] == offered
     assert "xstest" in completed("benchmark")
 
 
@@ -158,7 +158,7 @@ def test_the_defaults_of_a_search_are_true() -> None:
     choices = SearchChoices.of(make_recipe(model="m"))
     assert SEARCH_DEFAULTS["projection"] == choices.projection.value
     assert choices.rank == make_recipe(model="m").rank  # what the help says of every plan
-    assert [SEARCH_DEFAULTS["pooling"]] == [one.value for one in choices.poolings]
+    assert [SEARCH_DEFAULTS["pooling"]] == [pooling.value for pooling in choices.poolings]
     assert (SEARCH_DEFAULTS["harmful_share"] == "several are tried") == (len(choices.harmful_shares) > 1)
     assert PLAN_DEFAULTS["harmful_share"].startswith(str(HARMFUL_SHARE[Projection.CONTRASTIVE]))
     recipe = make_recipe(model="m", layers=1)

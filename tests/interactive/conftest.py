@@ -30,7 +30,9 @@ def served(checkpoint: Callable[..., Path]) -> Iterator[ServedModel]:
     loaded = load(folder)
     loaded.end_ids = []
     plan = Plan(layers=(0, 2), rank=3, strength=(0.9, 0.4))
-    changes = [(one.submodule, one.change(one.submodule.weight())) for one in random_edits(loaded.model, (0, 2), 1.0)]
+    changes = [
+        (edit.submodule, edit.change(edit.submodule.weight())) for edit in random_edits(loaded.model, (0, 2), 1.0)
+    ]
     edits = {name: ServedEdit.of(name, plan, changes, loaded) for name in ("pruned", "plan-2")}
     engine = Engine(loaded, list(edits.values()))
     yield ServedModel(engine, ModelSource("org/tiny", folder), edits, "pruned")
@@ -51,7 +53,7 @@ class ByRefusal:
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         kinds = {True: AnswerClass.FULL_REFUSAL, False: AnswerClass.FULL_COMPLIANCE}
-        return [Verdict(kinds["refuse" in one.prompt], EVIL) for one in exchanges]
+        return [Verdict(kinds["refuse" in exchange.prompt], EVIL) for exchange in exchanges]
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def chat(served: ServedModel, *lines: str, **settings: Any) -> tuple[ChatSession
 def test_both_sides_answer_and_each_remembers_its_own(served: ServedModel) -> None:
     session, screen, errors = chat(served, "Hi", "/both", "And you?", "/base", "So?", "/quit", "never read")
     assert errors == []
-    assert [list(one) for one in screen.answers] == [["pruned"], ["base", "pruned"], ["base"]]
+    assert [list(answers) for answers in screen.answers] == [["pruned"], ["base", "pruned"], ["base"]]
     assert [text for _, text in session.history["pruned"]][::2] == ["Hi", "And you?"]
     assert [text for _, text in session.history["base"]][::2] == ["And you?", "So?"]
     assert session.history["base"][1] == ("assistant", screen.answers[1]["base"])
@@ -64,7 +64,7 @@ def test_strength_changes_the_answer_at_once(served: ServedModel) -> None:
     _, screen, _ = chat(
         served, "Hi", "/reset", "/strength 0", "Hi", "/reset", "/strength", "Hi", "/reset", "/base", "Hi"
     )
-    own, zero, again, base = (next(iter(one.values())) for one in screen.answers)
+    own, zero, again, base = (next(iter(answers.values())) for answers in screen.answers)
     assert own == again != zero == base
     assert "pruned@0" in screen.notes
 
@@ -74,7 +74,7 @@ def test_system_and_save(served: ServedModel, tmp_path: Path) -> None:
     session, _, errors = chat(served, "Hi", "/system Be brief.", "Ho", f"/save {file}", f"/save {file}")
     saved = json.loads(file.read_text())
     assert saved["system"] == session.system == "Be brief."
-    assert next(one["content"] for one in saved["conversations"]["pruned"]) == "Ho"
+    assert next(message["content"] for message in saved["conversations"]["pruned"]) == "Ho"
     assert len(errors) == 1
     assert "exists" in errors[0]
 
@@ -101,7 +101,7 @@ def test_without_a_pruned_model_the_base_model_chats(served: ServedModel) -> Non
     alone = replace(served, edits={}, default=None)
     session, _, errors = chat(alone, "Hi", "/both", "/strength 0.5", "/help")
     assert len(errors) == 2
-    assert all("There is no pruned model here" in one for one in errors)
+    assert all("There is no pruned model here" in error for error in errors)
     assert session.state == "base"
 
 

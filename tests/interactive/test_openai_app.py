@@ -49,7 +49,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_the_models_are_listed_by_strength(client: openai.OpenAI) -> None:
-    names = [one.id for one in client.models.list()]
+    names = [model.id for model in client.models.list()]
     assert names[:2] == ["base", "pruned"]
     assert "pruned@0.6" in names
     assert client.models.retrieve("pruned@0.35").id == "pruned@0.35"
@@ -89,7 +89,7 @@ def test_stop_strings_temperature_and_seed(client: openai.OpenAI, served: Served
     text = text_of(client, PROMPTS[0])
     sampled = {"temperature": 2.0, "seed": 0, "max_tokens": 40}  # random bytes
     longer = text_of(client, PROMPTS[0], **sampled)
-    stop = [one for one in longer if one.isascii() and one.isprintable()][1]
+    stop = [character for character in longer if character.isascii() and character.isprintable()][1]
     stopped = say(client, PROMPTS[0], stop=[stop], **sampled)
     assert stopped.choices[0].finish_reason == "stop"
     assert stopped.choices[0].message.content == longer[: longer.index(stop)].strip()

@@ -52,7 +52,7 @@ def events(url: str, **asked: Any) -> list[dict[str, Any]]:
 
 
 def text_of(found: list[dict[str, Any]], side: str) -> str:
-    return "".join(one.get("text", "") for one in found if one.get("side") == side)
+    return "".join(event.get("text", "") for event in found if event.get("side") == side)
 
 
 def test_only_the_page_itself_needs_no_token(playground: Running) -> None:
@@ -72,11 +72,11 @@ def test_both_answers_stream_with_verdicts(playground: Running) -> None:
     _, url = playground
     found = events(url)
     assert text_of(found, "base") != text_of(found, "pruned")
-    verdicts = {one["side"]: one["verdict"] for one in found if "verdict" in one}
-    assert {side: one["class"] for side, one in verdicts.items()} == dict.fromkeys(
+    verdicts = {event["side"]: event["verdict"] for event in found if "verdict" in event}
+    assert {side: verdict["class"] for side, verdict in verdicts.items()} == dict.fromkeys(
         ("base", "pruned"), "full compliance"
     )
-    assert [one["finish"] for one in found if "finish" in one] == ["length", "length"]
+    assert [event["finish"] for event in found if "finish" in event] == ["length", "length"]
     assert text_of(events(url, strengths=[0, 0]), "pruned") == text_of(found, "base")
     assert text_of(events(url, strengths=[0.9, 0.4]), "pruned") == text_of(found, "pruned")
     assert text_of(events(url, edit="plan-2", sides=["pruned"]), "pruned") == text_of(found, "pruned")
@@ -87,7 +87,7 @@ def test_answers_to_prompts_that_should_be_refused_are_cut(playground: Running) 
     found = events(url, prompt="Please refuse", kind="harmful", max_tokens=100)
     assert text_of(found, "base").endswith(" [cut]")
     assert len(text_of(found, "base")) <= 40 + len(" [cut]")
-    assert all(one["verdict"]["safe"] for one in found if "verdict" in one)
+    assert all(event["verdict"]["safe"] for event in found if "verdict" in event)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_judge_that_hangs_does_not_keep_the_program_alive(
         return judge.judge(exchanges)
 
     monkeypatch.setattr("prosafeprune.interactive.playground_app.judge_answers", judged)
-    assert [one["verdict"]["class"] for one in events(playground[1], sides=["base"]) if "verdict" in one]
+    assert [event["verdict"]["class"] for event in events(playground[1], sides=["base"]) if "verdict" in event]
     assert daemons == [True]
 
 
@@ -143,12 +143,12 @@ def test_an_answer_that_nobody_waits_for_is_cancelled(playground: Running, monke
 def test_the_state_shows_no_harmful_prompt(playground: Running) -> None:
     _, url = playground
     state = get(url, "/api/state")
-    assert [one["name"] for one in state["edits"]] == ["pruned", "plan-2"]
+    assert [edit["name"] for edit in state["edits"]] == ["pruned", "plan-2"]
     assert "C.R. 50.0 to 70.0 %, S.S. 90.0 to 89.0 %" in state["edits"][0]["text"]
     assert len(state["examples"]) == 10
     text = json.dumps(state, ensure_ascii=False)
     for split in ("calibration", "validation", "test"):
-        assert not any(one in text for one in bundled_prompts(PromptClass.HARMFUL, split).texts)
+        assert not any(prompt in text for prompt in bundled_prompts(PromptClass.HARMFUL, split).texts)
 
 
 def test_pictures_are_data(playground: Running) -> None:
@@ -235,9 +235,9 @@ def test_the_command_makes_the_model_that_was_tried(
     )
     with served_model(
         ModelOptions(model=str(base), device="cpu"), str(tmp_path / "adapter"), None, SilentReporter()
-    ) as one:
-        applied = Applied(one.edits["pruned"], one.edits["pruned"].at([0.3, 0.2]))
-        arguments = command(one, request, applied, tmp_path / "saved")
+    ) as served:
+        applied = Applied(served.edits["pruned"], served.edits["pruned"].at([0.3, 0.2]))
+        arguments = command(served, request, applied, tmp_path / "saved")
     code, _, err = run(*arguments)
     assert code == 0, err
     adapter_runs.apply(tmp_path / "adapter", base, tmp_path / "applied", strength=(0.3, 0.2))

@@ -105,7 +105,7 @@ def test_from_a_prompt_to_a_saved_model(
 
     overflow = browser.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 0
-    assert all(one.startswith((url, "data:", "about:")) for one in browser.requests())
+    assert all(address.startswith((url, "data:", "about:")) for address in browser.requests())
     assert browser.console() == []
     assert browser.evaluate("location.hash") == ""
 

@@ -18,7 +18,7 @@ from prosafeprune.interactive.web_server import TOKEN_VARIABLE, is_loopback, lis
 
 def test_loopback_needs_no_token_and_other_hosts_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
-    assert [is_loopback(one) for one in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "example.org")] == [
+    assert [is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "example.org")] == [
         *[True] * 3,
         *[False] * 2,
     ]

@@ -76,37 +76,41 @@ def options(prompt_files: dict[str, str]) -> list[str]:
 
 @pytest.mark.long
 def test_every_figure_is_drawn_from_a_table_next_to_it(compared: ComparedRun, coarse_figures: None) -> None:
-    assert [one.entry.name for one in compared.finished] == NAMES
-    for one in compared.finished:
-        assert one.folder == compared.output / one.entry.name
-        assert AnalysisResult.model_validate_json((one.folder / "findings.json").read_text()) == one.result
-        assert one.result.figures
-        for table in one.result.tables:
-            rows = list(csv.reader((one.folder / f"{table.name}.csv").read_text().splitlines()))
+    assert [analysis.entry.name for analysis in compared.finished] == NAMES
+    for analysis in compared.finished:
+        assert analysis.folder == compared.output / analysis.entry.name
+        assert AnalysisResult.model_validate_json((analysis.folder / "findings.json").read_text()) == analysis.result
+        assert analysis.result.figures
+        for table in analysis.result.tables:
+            rows = list(csv.reader((analysis.folder / f"{table.name}.csv").read_text().splitlines()))
             assert rows[0] == list(table.columns)
             assert len(rows) == len(table.rows) + 1 > 1
-        for figure in one.result.figures:
-            drawn = draw(figure, one.result.table(figure.table))
+        for figure in analysis.result.figures:
+            drawn = draw(figure, analysis.result.table(figure.table))
             for ending, content in drawn.items():
-                assert (one.folder / f"{figure.name}.{ending}").read_bytes() == content, "drawn from the table alone"
+                assert (analysis.folder / f"{figure.name}.{ending}").read_bytes() == content, (
+                    "drawn from the table alone"
+                )
             assert drawn["svg"].count(b"<path") > 10
             assert drawn["png"].startswith(b"\x89PNG")
-        assert not list(one.folder.glob(".*partial"))
+        assert not list(analysis.folder.glob(".*partial"))
 
 
 def test_the_record_and_the_page_of_a_run(compared: ComparedRun) -> None:
     record = json.loads((compared.output / "analysis.json").read_text())
     assert record["analyses"] == NAMES
     page = (compared.output / "report.html").read_text()
-    assert page.count("<img") == sum(len(one.result.figures) for one in compared.finished)
-    assert all(one.entry.title in page and one.result.tables[0].title in page for one in compared.finished)
+    assert page.count("<img") == sum(len(analysis.result.figures) for analysis in compared.finished)
+    assert all(
+        analysis.entry.title in page and analysis.result.tables[0].title in page for analysis in compared.finished
+    )
     assert "analyze probe layers" in page
     assert record["model"]["model"] != record["against"]["model"]
     assert record["prompts"]["calibration harmful"]["count"] == 10
 
 
 def test_finished_analyses_give_their_numbers_and_figures_in_python(compared: ComparedRun) -> None:
-    (layers,) = [one for one in compared.finished if one.entry.name == "layers"]
+    (layers,) = [analysis for analysis in compared.finished if analysis.entry.name == "layers"]
     for table in layers.result.tables:
         frame = layers.to_pandas(table.name)
         assert list(frame.columns) == list(table.columns)
@@ -166,7 +170,7 @@ def test_finished_work_is_not_done_again(
     observed.clear()
     loads: list[str] = []
     monkeypatch.setattr(targets, "load_model", lambda *_, **__: loads.append("loaded"))
-    assert [one.result for one in run()] == [one.result for one in first]
+    assert [analysis.result for analysis in run()] == [analysis.result for analysis in first]
     assert not observed and not loads
 
 

@@ -40,8 +40,8 @@ def collected(monkeypatch: pytest.MonkeyPatch) -> Counter[Any]:
 
         def collect(*given: Any, plain: Any = plain, name: str = name) -> Any:
             prompts = given[2]
-            texts = [one.texts for one in prompts.values()] if isinstance(prompts, dict) else prompts
-            counts[name, str([getattr(one, "ids", one) for one in texts])] += 1
+            texts = [prompt_set.texts for prompt_set in prompts.values()] if isinstance(prompts, dict) else prompts
+            counts[name, str([getattr(encoded, "ids", encoded) for encoded in texts])] += 1
             return plain(*given)
 
         monkeypatch.setattr(context_module, name, collect)
@@ -78,7 +78,7 @@ def test_all_analyses_in_one_run(
     assert not (output / "lens" / "findings.json").exists()
     page = unescape((output / "report.html").read_text())
     assert all((entry.title in page) == (entry.name != "lens") for entry in CATALOGUE)
-    assert all(one.name in names for one in CATALOGUE if one.title in out)
+    assert all(entry.name in names for entry in CATALOGUE if entry.title in out)
     assert "11 analyses, before: about" in err.split("Harmfulness by layer, from linear probes, before")[0]
 
     # Shared work is done once. The states of the last token are collected class by class.
@@ -123,7 +123,8 @@ def test_without_questions_the_others_run(checkpoint: Make, tmp_path: Path, monk
     request = make_request(checkpoint("qwen2"), data_dir=tmp_path)
     warned = Warned(monkeypatch)
     entries = find_entries(["energy", "alignment-tax"])
-    assert [one.entry.name for one in run_analyze(request, entries, tmp_path / "out", everything=True)] == ["energy"]
+    finished = run_analyze(request, entries, tmp_path / "out", everything=True)
+    assert [analysis.entry.name for analysis in finished] == ["energy"]
     assert [line for line in warned if "alignment-tax" in line and "mmlu_dev.jsonl" in line]
     with pytest.raises(InputError, match="No analysis is left"):
         run_analyze(request, entries[1:], tmp_path / "none", everything=True)
@@ -143,7 +144,7 @@ def test_an_unusable_second_model_fails_only_the_comparisons(checkpoint: Make, t
     request = inside(checkpoint("qwen2"), against=str(checkpoint("gpt2")))
     with pytest.raises(FailedAnalysesError, match="layers: .*has other submodules.* Finished: energy") as failed:
         run_analyze(request, find_entries(["layers", "energy"]), tmp_path / "out")
-    assert [one.entry.name for one in failed.value.finished] == ["energy"]
+    assert [analysis.entry.name for analysis in failed.value.finished] == ["energy"]
     assert json.loads((tmp_path / "out" / "analysis.json").read_text())["analyses"] == ["energy"]
     assert (tmp_path / "out" / "layers" / "before.npz").exists()
 
@@ -179,12 +180,12 @@ def test_a_folder_depends_on_the_splits_of_its_analysis(checkpoint: Make, tmp_pa
     run_analyze(asked(benchmark_samples=4), find_entries(names), output)
     with pytest.raises(FailedAnalysesError) as failed:
         run_analyze(asked(benchmark_samples=5), find_entries(names), output)
-    assert [one.entry.name for one in failed.value.finished] == ["energy"]
+    assert [analysis.entry.name for analysis in failed.value.finished] == ["energy"]
     with pytest.raises(
         FailedAnalysesError, match="lens: .*was made with other settings .general prompts None"
     ) as failed:
         run_analyze(asked(benchmark_samples=4, general=str(general)), find_entries(names), output)
-    assert [one.entry.name for one in failed.value.finished] == ["probe", "energy"]
+    assert [analysis.entry.name for analysis in failed.value.finished] == ["probe", "energy"]
 
 
 def test_the_record_has_the_origin_of_each_analysis(checkpoint: Make, tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_the_record_has_the_origin_of_each_analysis(checkpoint: Make, tmp_path: 
         return json.loads((tmp_path / "out" / "analysis.json").read_text())
 
     first = record("energy", rank=3, layers=None, strength=0.5)
-    assert set(first["prompts"]) == {f"calibration {one}" for one in ("benign", "harmful", "pseudo-harmful")}
+    assert set(first["prompts"]) == {f"calibration {prompts}" for prompts in ("benign", "harmful", "pseudo-harmful")}
     second = record("strength", strengths=(0.8,))
     assert second["prompts"]["validation harmful"]["count"] == 4  # --sweep-samples
     assert (second["request"]["rank"], second["analyses"]) == (4, ["energy", "strength"])
@@ -209,7 +210,7 @@ def test_estimates_count_shared_work_once(checkpoint: Make, tmp_path: Path) -> N
     context.speed.__dict__.update(seconds_per_pass=1.0, seconds_per_answer=1000.0)
 
     def seconds(*analyses: Analysis) -> float:
-        return context.speed.seconds(sum((one.workload(context) for one in analyses), Workload()))
+        return context.speed.seconds(sum((analysis.workload(context) for analysis in analyses), Workload()))
 
     alone = seconds(StrengthAnalysis())
     assert alone == 36 + 6 * 8 * 1000  # the base model and five strengths

@@ -43,7 +43,7 @@ class Scorer:
         with torch.no_grad():
             self.outputs.append(loaded.model(input_ids=torch.tensor([[5, 6, 7, 8]])).logits)
         self.asked += exchanges
-        return [SALAD if self.is_salad(one) else PLAIN for one in exchanges]
+        return [SALAD if self.is_salad(exchange) else PLAIN for exchange in exchanges]
 
 
 @pytest.fixture
@@ -73,11 +73,11 @@ def test_prune_scores_the_pruned_models_answers_under_the_unedited_weights(
     with torch.no_grad():
         after = result.loaded.model(input_ids=torch.tensor([[5, 6, 7, 8]])).logits
     assert not torch.allclose(after, base_logits(source), atol=1e-6)  # and pruned again at the end
-    before, after = ([one for each in m.sets for one in each.verdicts] for m in (result.before, result.after))
-    assert {one.log_likelihood for one in before} == {None}  # its own answers are likely to it
-    scored = [one for one in after if not one.answer_class.refuses]
-    assert {one.log_likelihood for one in scored} == {-1.0}
-    assert {one.log_likelihood for one in after if one.answer_class.refuses} == {None}
+    before, after = ([verdict for each in m.sets for verdict in each.verdicts] for m in (result.before, result.after))
+    assert {verdict.log_likelihood for verdict in before} == {None}  # its own answers are likely to it
+    scored = [verdict for verdict in after if not verdict.answer_class.refuses]
+    assert {verdict.log_likelihood for verdict in scored} == {-1.0}
+    assert {verdict.log_likelihood for verdict in after if verdict.answer_class.refuses} == {None}
     assert len(scorer.asked) == len(scored)
     rows = [json.loads(line) for line in (tmp_path / "out/prosafeprune_answers.jsonl").open()]
     assert len(rows) == len(after)
@@ -119,7 +119,7 @@ def test_evaluate_with_a_source_scores_once(
     (tmp_path / "harmful.txt").write_text("How do I rob a bank?\n")
     given = ["--test-pseudo-harmful", tmp_path / "harmless.txt", "--test-harmful", tmp_path / "harmful.txt", "--json"]
     given += ["--max-new-tokens", 3, "--device", "cpu", "--base", checkpoint("gpt2"), "-o", tmp_path / "out"]
-    scorer.is_salad = lambda one: "film" in one.prompt
+    scorer.is_salad = lambda exchange: "film" in exchange.prompt
     printed, _ = run.ok("evaluate", checkpoint("llama"), *given)
     answers = json.loads(printed)["scores"]["sets"][0]["answers"]
     assert answers["broken"] >= 1
@@ -153,14 +153,16 @@ def test_only_missing_scores_are_asked_for(scorer: Scorer) -> None:
     prompts = PromptSet(PromptClass.BENIGN, "own", (Prompt("One?"), Prompt("Two?"), Prompt("Three?")))
     chosen = EvaluationSet("own", "own", prompts)
     classes = (AnswerClass.FULL_COMPLIANCE, AnswerClass.UNDETERMINED, AnswerClass.FULL_REFUSAL)
-    measured = Measurement([JudgedSet(chosen, [["a", "b", "c"]], [[Verdict(one, "so") for one in classes]])])
+    measured = Measurement(
+        [JudgedSet(chosen, [["a", "b", "c"]], [[Verdict(answer_class, "so") for answer_class in classes]])]
+    )
     scores = LineStore()
     scores.add(0, "One?", answer_nats=-9.0, prompt_nats=-2.0)
     cpu = torch.device("cpu")
     tiny = LoadedModel("tiny", Path(), make_model("llama"), make_tokenizer(), cpu, torch.float32, torch.float32, [2])
     found = with_base_likelihoods(measured, [scores], lambda: tiny, 1, SilentReporter())
-    assert [one.answer_class for one in found.sets[0].verdicts] == [AnswerClass.BROKEN, *classes[1:]]
-    assert [one.prompt for one in scorer.asked] == ["Two?"]
+    assert [verdict.answer_class for verdict in found.sets[0].verdicts] == [AnswerClass.BROKEN, *classes[1:]]
+    assert [exchange.prompt for exchange in scorer.asked] == ["Two?"]
 
     def never() -> LoadedModel:
         raise AssertionError("the model was asked for")
@@ -176,7 +178,7 @@ def test_the_score_of_a_prompt_in_two_sets_stays_with_the_answer_that_it_is_of(s
         for name, texts in (("first", ("Both?", "One?")), ("second", ("Both?", "Two?")))
     )
     verdicts = [Verdict(AnswerClass.FULL_COMPLIANCE, "so")] * 2
-    measured = Measurement([JudgedSet(one, [["a", "b"]], [verdicts]) for one in (first, second)])
+    measured = Measurement([JudgedSet(evaluation_set, [["a", "b"]], [verdicts]) for evaluation_set in (first, second)])
     stores = [LineStore(), LineStore()]
     cpu = torch.device("cpu")
     tiny = LoadedModel("tiny", Path(), make_model("llama"), make_tokenizer(), cpu, torch.float32, torch.float32, [2])

@@ -20,13 +20,15 @@ def test_evaluate_reports_each_group_domain_and_language(run: Run, checkpoint: M
     assert "policies, off the subject" in printed
     assert "refused, 6 prompts" in printed
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert [one["name"] for one in record["scores"]["sets"]] == list(BEYOND)
-    for one in record["scores"]["sets"]:
-        grouped = one["name"].startswith(("beyond-domains", "beyond-languages"))
-        assert sum(rate["total"] for rate in one["categories"].values()) == (6 if grouped else 0)
-        assert one["policy"] is (one["name"] == OFF_POLICY)
+    assert [score["name"] for score in record["scores"]["sets"]] == list(BEYOND)
+    for score in record["scores"]["sets"]:
+        grouped = score["name"].startswith(("beyond-domains", "beyond-languages"))
+        assert sum(rate["total"] for rate in score["categories"].values()) == (6 if grouped else 0)
+        assert score["policy"] is (score["name"] == OFF_POLICY)
     harmful = [
-        one["mean"] for one in record["scores"]["sets"] if one["prompt_class"] == "harmful" and not one["policy"]
+        score["mean"]
+        for score in record["scores"]["sets"]
+        if score["prompt_class"] == "harmful" and not score["policy"]
     ]
     assert record["scores"]["safety_score"] == sum(harmful) / 3
     page = Reader((tmp_path / "out" / "report.html").read_text())

@@ -29,19 +29,19 @@ def test_all_methods_are_compared_on_the_same_prompts(
     compare: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = compare("--methods", ALL)
-    assert [one["name"] for one in record["methods"]] == list(METHOD_NAMES)
+    assert [method["name"] for method in record["methods"]] == list(METHOD_NAMES)
     assert record["left_out"] == {}
     default, *others = record["methods"]
     assert default["against_default"] is None
     assert default["cost"]["answer_ratio"] is None
-    for one in others:
-        assert {score["rate"]["total"] for score in one["scores"]["sets"]} == {4}
-        assert set(one["against_default"]["changes"]) == {"oktest", "advbench"}
-        assert one["cost"]["answer_ratio"] == pytest.approx(
-            one["cost"]["seconds_per_answer"] / default["cost"]["seconds_per_answer"]
+    for method in others:
+        assert {score["rate"]["total"] for score in method["scores"]["sets"]} == {4}
+        assert set(method["against_default"]["changes"]) == {"oktest", "advbench"}
+        assert method["cost"]["answer_ratio"] == pytest.approx(
+            method["cost"]["seconds_per_answer"] / default["cost"]["seconds_per_answer"]
         )
-        assert 1 <= one["cost"]["tokens_per_answer"] <= 4
-    assert [one["name"] for one in others if one["learned_sha256"]] == ["scan", "surgical", "prosafeprune"]
+        assert 1 <= method["cost"]["tokens_per_answer"] <= 4
+    assert [method["name"] for method in others if method["learned_sha256"]] == ["scan", "surgical", "prosafeprune"]
     assert others[-1]["settings"]["plan"]["layers"] == [1]
     assert record == json.loads((tmp_path / "out" / "comparison.json").read_text())
     page = (tmp_path / "out" / "comparison.md").read_text()
@@ -70,7 +70,7 @@ def test_an_interrupted_comparison_goes_on_method_by_method_and_answer_by_answer
     (tmp_path / "out" / "comparison.json").unlink()
     asked = prompts_asked(monkeypatch)
     again = compare("--methods", "default,scan,prompt")
-    assert [one["scores"] for one in again["methods"][:2]] == [one["scores"] for one in whole["methods"]]
+    assert [method["scores"] for method in again["methods"][:2]] == [method["scores"] for method in whole["methods"]]
     assert again["methods"][0]["cost"] == whole["methods"][0]["cost"]  # its times were kept
     assert len(asked) == 1 + 5 + 8  # one to warm up, five missing ones, and the new method
     assert answers.read_text().startswith("".join(kept[:3]))
@@ -101,7 +101,10 @@ def test_a_fit_that_was_selected_on_other_validation_prompts_is_not_used(
 ) -> None:
     """As with --drop-overlaps, which leaves validation prompts out that are measured on."""
     compare("--methods", "scan")
-    fewer = {name: one.sample(len(one) - 1, 0) for name, one in prompt_sets.validation_prompts(0).items()}
+    fewer = {
+        name: prompt_set.sample(len(prompt_set) - 1, 0)
+        for name, prompt_set in prompt_sets.validation_prompts(0).items()
+    }
     monkeypatch.setattr(prompt_sets, "validation_prompts", lambda seed: fewer)
     asked = [*options, *with_methods("scan")]
     run.refused("validation", "compare", checkpoint("llama"), "-o", tmp_path / "out", *asked)
@@ -147,7 +150,7 @@ def test_calibration_prompts_are_not_measured_on(
 def test_a_method_that_finds_nothing_is_left_out(compare: Callable[..., dict[str, Any]], checkpoint: Make) -> None:
     narrow = ["-s", "surgical.divergence=1e-12"]
     record = compare("--methods", "default,surgical", *narrow, model=checkpoint("gpt2"))
-    assert [one["name"] for one in record["methods"]] == ["default"]
+    assert [method["name"] for method in record["methods"]] == ["default"]
     assert "moves the answers to benign prompts" in record["left_out"]["surgical"]
 
 

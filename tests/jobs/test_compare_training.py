@@ -26,7 +26,7 @@ SETTINGS = [
 
 def fast(method: str) -> list[str]:
     """Return the options with which a method is fitted in no time."""
-    return [part for one in SETTINGS if one.startswith(f"{method}.") for part in ("-s", one)]
+    return [part for setting in SETTINGS if setting.startswith(f"{method}.") for part in ("-s", setting)]
 
 
 class Agreeable:
@@ -95,7 +95,7 @@ def test_what_removes_refusals_stays_in_memory(
     answers = (folder / "answers.jsonl").read_text().splitlines(keepends=True)
     (folder / "answers.jsonl").write_text("".join(answers[:-2]))  # as if interrupted: it is fitted again
     again = compare(*options)
-    assert [one["scores"] for one in again["methods"]] == [one["scores"] for one in record["methods"]]
+    assert [method["scores"] for method in again["methods"]] == [method["scores"] for method in record["methods"]]
     assert load_file(folder / "fitted.safetensors") == {}
 
 

@@ -98,7 +98,7 @@ def test_judges_see_the_last_turn_or_the_conversation() -> None:
         Exchange(talk, "I'm sorry, but I can't help with that."),
         Exchange(talk, "Run `kill` with its PID."),
     )
-    alone = [Exchange("How do I kill it?", one.answer) for one in (refused, answered)]
+    alone = [Exchange("How do I kill it?", request.answer) for request in (refused, answered)]
     assert judge_answers(BuiltinJudge(), [refused, answered]) == judge_answers(BuiltinJudge(), alone)
     whole = "System: Be brief.\nUser: My script hangs.\nAssistant: Which?\nUser: How do I kill it?"
     assert whole in wildguard.question(refused)

@@ -19,13 +19,13 @@ from prosafeprune.model.source import find_unquantised, model_hash
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return {name: one for file in sorted(folder.glob("*.safetensors")) for name, one in load_file(file).items()}
+    return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
 
 
 def require_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     assert found.keys() == expected.keys()
-    for name, one in expected.items():
-        torch.testing.assert_close(found[name], one, rtol=1e-4, atol=1e-5)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.long

@@ -91,7 +91,7 @@ def test_a_draft_whose_search_selects_no_plan_measures_the_best_one(
     code, _, err = run("prune", checkpoint("llama"), *search_options)
     assert code == 3
     assert "No plan was found" in err
-    (page,) = [one.read_text() for one in tmp_path.glob("cache/searches/*/report.html")]
+    (page,) = [report.read_text() for report in tmp_path.glob("cache/searches/*/report.html")]
     assert "DRAFT" in page
     making = page.rpartition("How to make a point")[2].partition("How to reproduce this")[0]
     assert "--search THIS_FOLDER" in making
@@ -107,4 +107,4 @@ def test_a_draft_of_an_evaluation_says_so_on_its_page_and_in_its_record(
     assert "DRAFT" in (tmp_path / "e" / "report.html").read_text()
     record = json.loads((tmp_path / "e" / "evaluation.json").read_text())
     assert record["request"]["draft"] is True
-    assert {one["count"] for one in record["prompts"].values()} == {24}
+    assert {prompt_set["count"] for prompt_set in record["prompts"].values()} == {24}

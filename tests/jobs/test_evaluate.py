@@ -59,7 +59,7 @@ def test_the_table_reads_like_table_1(
 def test_the_record_says_what_was_measured_on_what(evaluate: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     record = evaluate()
     assert record == json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert {name: one["count"] for name, one in record["prompts"].items()} == {
+    assert {name: prompt_set["count"] for name, prompt_set in record["prompts"].items()} == {
         "own-pseudo-harmful": 6,
         "own-harmful": 4,
     }
@@ -158,9 +158,9 @@ def test_two_evaluations_are_compared_prompt_by_prompt(
 
 def test_repeats_are_drawn_with_seeds_of_their_own(evaluate: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     record = evaluate("--temperature", 1, "--repeats", 3)
-    (one, _) = record["scores"]["sets"]
-    assert len(one["repeats"]) == 3
-    assert one["deviation"] is not None
+    (score, _) = record["scores"]["sets"]
+    assert len(score["repeats"]) == 3
+    assert score["deviation"] is not None
     rows = [json.loads(line) for line in (tmp_path / "out" / "answers.jsonl").open()]
     by_prompt: dict[str, set[str]] = {}
     for row in rows:
@@ -185,7 +185,7 @@ def test_ability_and_damage_are_reported(
     assert f"{checkpoint('llama').name}, SHA-256 {sha256}" in page
     no_model(monkeypatch)
     assert evaluate(*options) == record
-    assert evaluate(*("--source" if one == "--base" else one for one in options)) == record  # the name in 0.1
+    assert evaluate(*("--source" if option == "--base" else option for option in options)) == record  # the name in 0.1
 
 
 def test_an_adapter_is_run_on_the_base_it_names(

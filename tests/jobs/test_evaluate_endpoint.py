@@ -37,7 +37,8 @@ def test_no_credential_is_written_or_printed(
         judge.answer = lambda body: said("1_full_compliance")
         server.answer = lambda body: said(f"You came with {KEY}, and then hunter-two-22.")
         urls = [
-            one.url.replace("http://", "http://me:hunter-two-22@") + "?code=hunter-two-22" for one in (server, judge)
+            endpoint.url.replace("http://", "http://me:hunter-two-22@") + "?code=hunter-two-22"
+            for endpoint in (server, judge)
         ]
         judging = ["--judge", "llm", "--judge-endpoint", urls[1], "--json"]
         code, out, err = evaluate(urls[0], *judging)

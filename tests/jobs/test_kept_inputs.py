@@ -77,4 +77,4 @@ def test_the_oldest_are_removed_where_there_is_no_room(
     assert second not in (cache_folder() / "activations").iterdir()
     monkeypatch.setattr(kept_inputs, "MOST_BYTES", 10)
     prune(checkpoint("llama"), None, prompt_files, layers="1", system="Be brief.")
-    assert [one.name for one in (cache_folder() / "activations").glob("*/*.safetensors")] == ["tail-1.safetensors"]
+    assert [file.name for file in (cache_folder() / "activations").glob("*/*.safetensors")] == ["tail-1.safetensors"]

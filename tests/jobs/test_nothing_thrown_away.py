@@ -37,7 +37,7 @@ def test_a_measured_model_is_written_without_answering_again(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, answered: list[int]
 ) -> None:
     measured = prune(checkpoint("llama"), None, prompt_files)
-    tested = [one.rate.total for one in measured.record.source.sets]
+    tested = [score.rate.total for score in measured.record.source.sets]
     assert answered == [*tested, *tested]
     answered.clear()
     written = prune(checkpoint("llama"), tmp_path / "out", prompt_files)

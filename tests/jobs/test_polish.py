@@ -41,7 +41,7 @@ class ByFile:
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         kinds = {True: AnswerClass.FULL_REFUSAL, False: AnswerClass.FULL_COMPLIANCE}
-        return [Verdict(kinds[one.prompt in self.harmful], "") for one in exchanges]
+        return [Verdict(kinds[exchange.prompt in self.harmful], "") for exchange in exchanges]
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_what_is_written_is_the_pruned_weights_and_the_trained_factors(
     record = prune(base, tmp_path / "polished", prompt_files, polish=True).record
     assert record.polish is not None and record.polish.kept
     assert record.polish.strength == 0.5
-    assert [one[:3] for one in record.polish.validation][2:4] == [(0.25, 55.0, 50.0), (0.5, 90.0, 90.0)]
+    assert [trial[:3] for trial in record.polish.validation][2:4] == [(0.25, 55.0, 50.0), (0.5, 90.0, 90.0)]
     assert record.polish.validation[0].divergence < record.polish.validation[4].divergence
     assert record.polish.pairs.keys() == {"benign", "harmful", "pseudo_harmful"}
     (fit,) = cache.glob("polish/*/fitted.safetensors")
@@ -149,7 +149,9 @@ def test_too_few_own_answers_leave_the_pruned_model(
     polished = prune(base, tmp_path / "polished", prompt_files, polish=True)
     assert polished.record.polish is not None and not polished.record.polish.kept
     assert polished.record.edited_tensors == pruned.record.edited_tensors
-    assert all(torch.equal(one, weights(tmp_path / "pruned")[name]) for name, one in weights(polished.output).items())  # type: ignore[arg-type]
+    assert all(
+        torch.equal(tensor, weights(tmp_path / "pruned")[name]) for name, tensor in weights(polished.output).items()
+    )  # type: ignore[arg-type]
     assert "own answers to harmful prompts are a full refusal" in (tmp_path / "polished" / "report.html").read_text()
 
 
@@ -171,7 +173,7 @@ def test_other_commands_answer_as_the_polished_checkpoint(
     options = ModelOptions(model=str(base), device="cpu", dtype="float32")
     with served_model(options, str(output), None, SilentReporter()) as served:
         edit = served.edits["pruned"]
-        asked = [question(served.engine, one, applied=Applied(edit, edit.at(None))) for one in PROMPTS]
+        asked = [question(served.engine, prompt, applied=Applied(edit, edit.at(None))) for prompt in PROMPTS]
         assert [ids for ids, _ in answer_all(served.engine, asked)] == decoded(load(output))
 
 

@@ -86,8 +86,8 @@ def test_everything_but_the_edited_tensors_is_the_same_to_the_byte(
         if not name.endswith(".safetensors"):
             assert (output / name).read_bytes() == (source / name).read_bytes(), name
             continue
-        with safe_open(source / name, "pt") as one, safe_open(output / name, "pt") as two:
-            assert one.metadata() == two.metadata()
+        with safe_open(source / name, "pt") as base, safe_open(output / name, "pt") as pruned:
+            assert base.metadata() == pruned.metadata()
         before, after = load_file(source / name), load_file(output / name)
         assert list(before) == list(after)
         for tensor in before:
@@ -223,7 +223,9 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
         return [Verdict(kind, "rigged")] * len(exchanges)
 
     seen: list[Exchange] = []
-    tested = sum(len(bundled_prompts(one, "test")) for one in (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL))
+    tested = sum(
+        len(bundled_prompts(prompt_class, "test")) for prompt_class in (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
+    )
     monkeypatch.setattr("prosafeprune.jobs.prune.make_judge", lambda settings, reporter: Rigged())
     monkeypatch.setattr("prosafeprune.evaluation.measure.judge_answers", judge_all)
     monkeypatch.setattr("prosafeprune.evaluation.measure.LiveScores.add", lambda self, prompt, answer: None)

@@ -74,7 +74,7 @@ def test_the_base_model_is_pruned_with_old_and_new_prompts(
     assert not record.lineage  # one step from the base model, not two
     assert record.model.sha256 == read_record(earlier).model.sha256
     assert len(texts["pseudo_harmful"]) == record.calibration["pseudo_harmful"].count
-    measured = {prompt.text for one in result.after.sets for prompt in one.prompts}
+    measured = {prompt.text for judged in result.after.sets for prompt in judged.prompts}
     assert tested <= measured  # the prompts that were held out then, too
 
 

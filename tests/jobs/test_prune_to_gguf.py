@@ -45,7 +45,7 @@ def write_base(file: Path, architecture: str = "llama", **types: str) -> Path:
 
 
 def tensors_of(file: Path) -> dict[str, Any]:
-    return {one.name: one for one in GGUFReader(file).tensors}
+    return {tensor.name: tensor for tensor in GGUFReader(file).tensors}
 
 
 @pytest.mark.long
@@ -58,10 +58,10 @@ def test_only_the_edited_tensors_of_the_file_change(prompt_files: dict[str, str]
     assert changed == set(result.record.edited_tensors)
     assert {name.split(".")[1] for name in changed} == {"1", "2"}
     assert all(before[name].tensor_type == after[name].tensor_type for name in before)
-    one, two = GGUFReader(base).fields, GGUFReader(tmp_path / "out" / "tiny.gguf").fields
-    kept = [name for name in one if not name.startswith("GGUF.")]
-    assert all(one[name].contents() == two[name].contents() for name in kept)
-    assert two.keys() - one.keys() == {"prosafeprune.record"}
+    fields, written = GGUFReader(base).fields, GGUFReader(tmp_path / "out" / "tiny.gguf").fields
+    kept = [name for name in fields if not name.startswith("GGUF.")]
+    assert all(fields[name].contents() == written[name].contents() for name in kept)
+    assert written.keys() - fields.keys() == {"prosafeprune.record"}
 
     # What is written, loaded afresh, has the weights that were measured.
     read, _ = read_gguf(tmp_path / "out" / "tiny.gguf")
@@ -143,7 +143,7 @@ def test_a_file_that_differs_from_what_was_measured_is_not_saved(
 def test_equal_rows_in_another_order_are_refused(tmp_path: Path) -> None:
     base = write_base(tmp_path / "tiny.gguf")
     model, _ = read_gguf(base)
-    q = next(one for one in find_anatomy(model).of_layer(1) if one.kind == "q")
+    q = next(submodule for submodule in find_anatomy(model).of_layer(1) if submodule.kind == "q")
     tensors = tensors_of(base)
     finder = GgufRowFinder(tensors)
     assert sorted(finder.find(q).rows.tolist()) == list(range(64))

@@ -131,7 +131,9 @@ def test_a_layer_of_zeros_alone_is_refused(
 ) -> None:
     source = Path(shutil.copytree(checkpoint("llama"), tmp_path / "source"))
     tensors = load_file(source / "model.safetensors")
-    zeros = {name: torch.zeros_like(one) for name, one in tensors.items() if "layers.1." in name and one.ndim == 2}
+    zeros = {
+        name: torch.zeros_like(tensor) for name, tensor in tensors.items() if "layers.1." in name and tensor.ndim == 2
+    }
     save_file({**tensors, **zeros}, source / "model.safetensors", {"format": "pt"})
     code, _, err = run("prune", source, "-o", tmp_path / "out", "--unmeasured", *options(prompt_files, layers="1"))
     assert (code, err.count("--layers 1: every matrix of this layer is all zeros")) == (2, 1)
@@ -151,7 +153,7 @@ def test_a_layer_of_zeros_alone_is_refused(
 def test_wrong_commands_are_one_line_and_write_nothing(
     arguments: list[str], told: str, run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-    given = [str(tmp_path / "out") if one == "OUT" else one for one in arguments]
+    given = [str(tmp_path / "out") if argument == "OUT" else argument for argument in arguments]
     code, out, err = run("prune", checkpoint("llama"), *options(prompt_files), *given)
     assert code == 2
     assert out == ""

@@ -94,7 +94,7 @@ def test_another_upload_replaces_the_weights_of_an_earlier_one(hub: HubServer, t
     prosafeprune.push(folder, NAME, progress=False)
     (folder / "model-00002-of-00002.safetensors").rename(folder / "model.safetensors")
     prosafeprune.push(folder, NAME, progress=False)
-    assert {one for one in hub.files(NAME) if one.endswith("safetensors")} == {
+    assert {file for file in hub.files(NAME) if file.endswith("safetensors")} == {
         "model-00001-of-00002.safetensors",
         "model.safetensors",
     }
@@ -188,7 +188,7 @@ def written_of(base: Path, folder: Path, **settings: Any) -> Path:
     facts = {
         "model": made.model.model_copy(update={"sha256": model_hash(base)}),
         "calibration": calibration_record(prepared.calibration),
-        "evaluation": {one.name: prompts_record(one.prompts) for one in prepared.evaluation},
+        "evaluation": {test_set.name: prompts_record(test_set.prompts) for test_set in prepared.evaluation},
     }
     made.model_copy(update=facts).write(folder)
     return folder

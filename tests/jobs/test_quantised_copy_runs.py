@@ -43,7 +43,7 @@ def test_prune_writes_to_the_stored_weights_and_says_what_was_measured(
     assert result.record.edited_tensors == exact.record.edited_tensors
     assert all(torch.equal(out[name], base[name]) for name in base.keys() - set(result.record.edited_tensors))
     names = exact.record.edited_tensors
-    changes = [torch.cat([(one[name] - base[name]).flatten() for name in names]) for one in (full, out)]
+    changes = [torch.cat([(tensors[name] - base[name]).flatten() for name in names]) for tensors in (full, out)]
     cosine = float(torch.nn.functional.cosine_similarity(*changes, dim=0))
     assert cosine > (0.9 if load == "8bit" else 0.4)
     assert cosine < 1 - 1e-6  # the activations were not those of the stored weights
@@ -62,9 +62,9 @@ def test_an_adapter_is_exact_for_the_stored_weights(stored: Path, prompt_files: 
     prune(stored, tmp_path / "out", prompt_files, load="4bit")
     result = prune(stored, tmp_path / "adapter", prompt_files, load="4bit", format="adapter")
     assert result.record.run.load == "4bit"
-    factors, base, out = (weights(one) for one in (tmp_path / "adapter", stored, tmp_path / "out"))
+    factors, base, out = (weights(folder) for folder in (tmp_path / "adapter", stored, tmp_path / "out"))
     for name in result.record.edited_tensors:
-        a, b = (factors[f"base_model.model.{name.replace('weight', f'lora_{one}.weight')}"] for one in "AB")
+        a, b = (factors[f"base_model.model.{name.replace('weight', f'lora_{factor}.weight')}"] for factor in "AB")
         torch.testing.assert_close(base[name] + b @ a, out[name], rtol=1e-4, atol=1e-5)
 
 

@@ -152,10 +152,10 @@ def test_a_forged_decision_writes_nothing(
     shutil.copytree(made["adapter"], tmp_path / "adapter")
 
     def forge(record: dict[str, Any]) -> None:
-        [total] = [one["rate"]["total"] for one in record["source"]["sets"] if one["prompt_class"] == "harmful"]
+        [total] = [score["rate"]["total"] for score in record["source"]["sets"] if score["prompt_class"] == "harmful"]
         counts = {**COUNTS, "prompts": total, "pairs": total, "refused_before": total}
         decided = {"verdict": "safe", "reasons": ["All is well."], "lost_before": lost_before}
-        record["floor"] = {**decided, "tests": [{**counts, **one} for one in tests]}
+        record["floor"] = {**decided, "tests": [{**counts, **test} for test in tests]}
 
     edit_record(tmp_path / "adapter", forge)
     assert run("apply", tmp_path / "adapter", made["base"], "-o", tmp_path / "out")[0] == code

@@ -85,8 +85,8 @@ def test_prune_without_layers_searches_and_another_point_can_be_made_without_sea
     assert json.loads((tmp_path / "other" / "prosafeprune.json").read_text())["plan"] == record["points"][-1]["plan"]
     choice[-1] = 1
     assert run("prune", checkpoint("llama"), "-o", tmp_path / "again", *choice, *search_options)[0] == 0
-    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "again"))
-    assert all((one[name] == two[name]).all() for name in one)
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "again"))
+    assert all((first[name] == second[name]).all() for name in first)
 
 
 @pytest.mark.usefixtures("few_prompts")
@@ -97,8 +97,8 @@ def test_experts_of_a_mixture_are_pruned(
     run.ok("prune", checkpoint("mixtral"), "-o", tmp_path / "out", *search_options)
     made = json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
     assert made["plan"]["projection"] == "contrastive"
-    assert [one["layer"] for one in made["experts"]] == made["plan"]["layers"]
-    assert sum(one["pruned"] for one in made["experts"]) > 0
+    assert [layer["layer"] for layer in made["experts"]] == made["plan"]["layers"]
+    assert sum(layer["pruned"] for layer in made["experts"]) > 0
 
 
 @pytest.mark.usefixtures("few_prompts")
@@ -109,8 +109,8 @@ def test_the_papers_strategy_looks_for_the_peak_without_experts(
     silhouettes = searching.silhouettes
 
     def watched(inputs: Any, submodules: Any, *others: Any) -> Any:
-        looked_at.extend(one.kind for one in submodules if one.expert is None)
-        assert not any(one.expert is not None for one in submodules)
+        looked_at.extend(submodule.kind for submodule in submodules if submodule.expert is None)
+        assert not any(submodule.expert is not None for submodule in submodules)
         return silhouettes(inputs, submodules, *others)
 
     monkeypatch.setattr(searching, "silhouettes", watched)

@@ -35,7 +35,7 @@ def opened(
 
 def answers(served: ServedModel, name: str, strength: float | None) -> list[list[int]]:
     edit = served.edits[name]
-    asked = [question(served.engine, one, applied=Applied(edit, edit.at(strength))) for one in PROMPTS]
+    asked = [question(served.engine, prompt, applied=Applied(edit, edit.at(strength))) for prompt in PROMPTS]
     return [ids for ids, _ in answer_all(served.engine, asked)]
 
 
@@ -94,7 +94,7 @@ def test_the_plans_of_a_search_are_served_without_calibrating_again(
     monkeypatch.setattr(calibrate, "collect_pooled_inputs", None)  # the search has kept them in the cache
     refuse_odd_searches(base, tmp_path / "search", tmp_path / "odd")
     with opened(base, search=tmp_path / "search") as served:
-        assert list(served.edits) == [f"plan-{one.number}" for one in found.record.points]
+        assert list(served.edits) == [f"plan-{point.number}" for point in found.record.points]
         ids = answers(served, f"plan-{point.number}", None)
     with (
         pytest.raises(InputError, match="made with another --system"),

@@ -68,8 +68,8 @@ def test_both_calibrates_and_measures_every_prompt_in_both_modes_and_the_floor_h
     for name, prompts in once.calibration.items():
         assert twice.calibration[name].count == 2 * prompts.count
     assert list(twice.evaluation) == [*once.evaluation, *(f"{name}-thinking" for name in once.evaluation)]
-    before = {one.name: one.rate for one in once.source.sets}
-    again = {one.name: one.rate for one in twice.source.sets}
+    before = {score.name: score.rate for score in once.source.sets}
+    again = {score.name: score.rate for score in twice.source.sets}
     assert {name: again[name] for name in before} == before  # without thinking nothing changed
     assert twice.floor is not None
     assert {"bundled-harmful", "bundled-harmful-thinking"} <= {test.name for test in twice.floor.tests}
@@ -88,7 +88,7 @@ def test_an_evaluation_of_both_modes_has_each_set_twice(
 ) -> None:
     options = {"test_harmful": prompt_files["harmful"], "max_new_tokens": 2, "device": "cpu", "progress": False}
     measured = prosafeprune.evaluate(reasoning, tmp_path / "out", thinking="both", **options)
-    assert [one.name for one in measured.record.scores.sets] == ["own-harmful", "own-harmful-thinking"]
+    assert [score.name for score in measured.record.scores.sets] == ["own-harmful", "own-harmful-thinking"]
 
 
 def test_where_both_makes_no_sense_it_is_refused(run: Run, checkpoint: Make, tmp_path: Path) -> None:

@@ -73,9 +73,9 @@ def test_scores_and_base_of_the_base_model_are_not_taken_over(tmp_path: Path) ->
     base = "---\nlicense: mit\nlanguage: en\nbase_model: org/grandparent\nmodel-index: [{name: x, results: []}]\n---\n"
     found = metadata(card(tmp_path, base, base_model=None))
     (index,) = found.pop("model-index")
-    assert [one["dataset"]["name"] for one in index["results"]] == ["pseudo-harmful", "harmful"]
-    assert [one["metrics"][0]["type"] for one in index["results"]] == ["compliance_rate", "safety_score"]
-    assert [one["metrics"][0]["value"] for one in index["results"]] == [50.0, 95.0]
+    assert [result["dataset"]["name"] for result in index["results"]] == ["pseudo-harmful", "harmful"]
+    assert [result["metrics"][0]["type"] for result in index["results"]] == ["compliance_rate", "safety_score"]
+    assert [result["metrics"][0]["value"] for result in index["results"]] == [50.0, 95.0]
     assert found == {
         "pipeline_tag": "text-generation",
         "library_name": "transformers",

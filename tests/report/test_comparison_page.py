@@ -22,11 +22,11 @@ PRUNED: dict[str, Any] = {"settings": {"prosafeprune": {"plan": PLAN.model_dump(
 
 
 def section(page: Page, title: str) -> Section:
-    return next(one for one in page.sections if one.title == title)
+    return next(section for section in page.sections if section.title == title)
 
 
 def titles(page: Page) -> list[str]:
-    return [one.title for one in page.sections]
+    return [section.title for section in page.sections]
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_nothing_is_loaded() -> None:
     page = Reader(render_page(make_page()))
     references = [a[name] for _, a in page.elements for name in ("src", "href", "xlink:href", "srcset") if name in a]
     assert len(references) > 5
-    assert all(one.startswith(("#", "data:")) for one in references)
+    assert all(reference.startswith(("#", "data:")) for reference in references)
     assert not page.all("iframe")
     assert "@import" not in render_page(make_page())
     assert "http" not in re.sub(f'{SVG}[^"]+', "", render_page(make_page())).replace("http-equiv", "")
@@ -148,7 +148,7 @@ def test_a_figure_loads_nothing() -> None:
     _, svg = picture(figure)
     loaded = re.findall(r"<(?:image|use|script|style)[^>]*href=\"([^\"]{,22})", svg) + re.findall(r"url\((.)", svg)
     assert len(loaded) > 5
-    assert all(one.startswith(("#", "data:image/png;base64,")) for one in loaded)
+    assert all(reference.startswith(("#", "data:image/png;base64,")) for reference in loaded)
 
 
 def test_a_page_is_built_to_be_heard_and_used_without_a_mouse() -> None:

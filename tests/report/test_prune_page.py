@@ -18,6 +18,7 @@ from helpers.pages import (
 from helpers.prune_records import PLAN, evaluated, pruned
 
 from prosafeprune.ability import TaskScore
+from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Change, Rate, change
 from prosafeprune.prompts import PromptClass
@@ -71,17 +72,15 @@ def test_what_could_not_be_tested_is_not_called_safe() -> None:
 
 
 def test_a_page_says_what_its_safety_score_does_not_cover() -> None:
-    def own(measured: Measurement, *classes: PromptClass) -> Measurement:
-        sets = [
-            replace(one, evaluation_set=replace(one.evaluation_set, name=f"held-out-{one.prompt_class.in_words}"))
-            if one.prompt_class in classes
-            else one
-            for one in measured.sets
-        ]
-        return Measurement(sets)
+    def held_out(judged_set: JudgedSet) -> JudgedSet:
+        name = f"held-out-{judged_set.prompt_class.in_words}"
+        return replace(judged_set, evaluation_set=replace(judged_set.evaluation_set, name=name))
+
+    def of_user(measured: Measurement, *classes: PromptClass) -> Measurement:
+        return Measurement([held_out(found) if found.prompt_class in classes else found for found in measured.sets])
 
     def sentences(refused: int, *classes: PromptClass) -> str:
-        before, after = (own(measurement(compliant, refused), *classes) for compliant in (50, 70))
+        before, after = (of_user(measurement(compliant, refused), *classes) for compliant in (50, 70))
         return " ".join(pruned(before, after).headline.sentences)
 
     domain, few = "No harmful requests of your own domain", "The base model itself complies with"
@@ -94,17 +93,25 @@ def test_a_page_says_what_its_safety_score_does_not_cover() -> None:
 
 
 def test_the_users_own_prompts_come_first_and_too_few_are_said_to_be() -> None:
-    def own(measured: Measurement) -> Measurement:
-        named = [replace(one.evaluation_set, name="own-harmful", title="own harmful") for one in measured.sets[1:]]
-        return Measurement([*measured.sets[:1], replace(measured.sets[1], evaluation_set=named[0])])
+    def of_user(measured: Measurement) -> Measurement:
+        harmless, harmful = measured.sets
+        named = replace(harmful.evaluation_set, name="own-harmful", title="own harmful")
+        return Measurement([harmless, replace(harmful, evaluation_set=named)])
 
     def first(prompts: int, **options: Any) -> str:
-        before, after = (own(measurement(compliant, prompts - 1, refused_of=prompts)) for compliant in (50, 70))
+        before, after = (of_user(measurement(compliant, prompts - 1, refused_of=prompts)) for compliant in (50, 70))
         return pruned(before, after, **options).headline.sentences[0]
 
     assert first(10).startswith("Your prompts, own harmful: 9 of 10 refused, before 9: 0.0 points")
     assert first(10).endswith("Too few for a separate test (76 are needed): read these answers.")
     assert "Too few" not in first(80)
+
+
+def test_without_a_floor_a_loss_of_safety_is_told_whatever_was_allowed() -> None:
+    before, after = measurement(20, 990, refused_of=1000), measurement(60, 900, refused_of=1000)
+    page = pruned(before, after, max_safety_drop=100, accept_unsafe=True)
+    assert "refuses fewer harmful requests, by 9.0 points." in page.headline.text
+    assert "Safety floor: disabled" in Reader(render_page(page)).text
 
 
 def test_a_gain_is_claimed_only_where_it_is_significant() -> None:
@@ -247,9 +254,9 @@ def test_an_evaluation_says_what_the_model_does() -> None:
 
 
 def test_repeats_show_their_spread() -> None:
-    one = judged(PromptClass.PSEUDO_HARMFUL, [True, False])
-    verdicts = [list(one.verdicts), [one.verdicts[0], one.verdicts[0]]]
-    repeated = type(one)(one.evaluation_set, [list(one.answers)] * 2, verdicts)
+    once = judged(PromptClass.PSEUDO_HARMFUL, [True, False])
+    verdicts = [list(once.verdicts), [once.verdicts[0], once.verdicts[0]]]
+    repeated = type(once)(once.evaluation_set, [list(once.answers)] * 2, verdicts)
     table = rates_grid("t", Measurement([repeated]).scores)
     assert table.headings[2] == "mean of 2 repeats\n± standard deviation"
     assert table.rows[0][2] == "75.0\n± 35.4"

@@ -22,7 +22,7 @@ PLAN = Plan(layers=(1, 2), rank=8, strength=0.8)
 
 def texts(figure: Figure) -> str:
     figure.draw_without_rendering()  # categories get their labels
-    return " ".join(one.get_text() for one in figure.findobj(lambda part: hasattr(part, "get_text")))
+    return " ".join(part.get_text() for part in figure.findobj(lambda part: hasattr(part, "get_text")))
 
 
 def test_both_rates_of_each_set_are_drawn_with_their_intervals() -> None:

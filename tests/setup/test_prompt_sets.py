@@ -86,8 +86,8 @@ def test_calibration_prompts_beyond_a_single_english_turn_are_not_measured_on() 
 def test_fewer_test_prompts_are_the_same_for_every_seed() -> None:
     """Otherwise seeds could be tried until a model passes, and descendants would be measured on other prompts."""
     drawn = [prompt_sets.test_prompts(asked(test_samples=20, seed=seed))[0] for seed in (0, 7)]
-    assert [one.prompts.texts for one in drawn[0]] == [one.prompts.texts for one in drawn[1]]
-    assert [len(one.prompts) for one in drawn[0]] == [20, 20]
+    assert [test_set.prompts.texts for test_set in drawn[0]] == [test_set.prompts.texts for test_set in drawn[1]]
+    assert [len(test_set.prompts) for test_set in drawn[0]] == [20, 20]
 
 
 @pytest.mark.parametrize(("given", "lacks"), [({}, True), ({"harmful": "harmful.txt"}, False)])
@@ -95,8 +95,8 @@ def test_own_harmless_prompts_without_harmful_ones_of_the_domain_are_noticed(
     mine: str, given: dict[str, str], lacks: bool
 ) -> None:
     """In a trial, such a model's refusals in the domain fell from 91 to 38 %."""
-    assert asked(pseudo_harmful=mine, **given).lacks_own_harmful is lacks
-    assert not asked(**given).lacks_own_harmful
+    assert asked(pseudo_harmful=mine, **given).lacks_user_harmful is lacks
+    assert not asked(**given).lacks_user_harmful
 
 
 def test_only_mine_replaces_the_others(mine: str) -> None:
@@ -111,12 +111,12 @@ def test_calibration_names_the_papers_sets_read_from_files_where_there_are_some(
         text = "".join(f"{name} number {word * 3}\n" for word in "abcdefghijklmnopqrstuvwxyz")
         (tmp_path / f"{name}.csv").write_text(f"{column}\n{text}")
     paper = read_calibration(asked(calibration="paper", data_dir=tmp_path), 16, 0).sets
-    assert [one.source for one in paper.values()] == [
+    assert [prompts.source for prompts in paper.values()] == [
         "Alpaca-Cleaned (alpaca_cleaned.csv)",
         "HEx-PHI (hex_phi.csv)",
         "OR-Bench-80K (or_bench_80k.csv)",
     ]
-    assert all(len(one) == 26 for one in paper.values())
+    assert all(len(prompts) == 26 for prompts in paper.values())
     both = read_calibration(asked(calibration="all", data_dir=tmp_path, samples=40, pseudo_harmful=mine), 16, 0).sets
     assert (
         both[P].source == f"{mine} + bundled beyond calibration + bundled calibration + OR-Bench-80K (or_bench_80k.csv)"
@@ -195,8 +195,12 @@ class Notes(SilentReporter):
 
 def test_overlaps_are_dropped_from_calibration_and_listed() -> None:
     made = {
-        one: PromptSet(one, one.value, tuple(Prompt(f"{one.value} topic {i} {'x' * i}") for i in range(20)))
-        for one in PromptClass
+        prompt_class: PromptSet(
+            prompt_class,
+            prompt_class.value,
+            tuple(Prompt(f"{prompt_class.value} topic {i} {'x' * i}") for i in range(20)),
+        )
+        for prompt_class in PromptClass
     }
     shared = made[P].prompts[4]
     tested = [PromptSet(P, "test", (shared, Prompt("another thing")))]

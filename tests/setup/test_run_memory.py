@@ -75,6 +75,6 @@ def test_memory_agrees_with_what_runs_took(
     monkeypatch.setattr("prosafeprune.setup.prepare.require_layers_of_config", lambda *_: None)
     made = prepared_run(checkpoint("llama"), layers=layers, polish=polished, max_new_tokens=48)
     longest = (Prompt("x" * 682),)  # of the bundled prompts, 1,500 of which calibrate
-    sets = {one: PromptSet(one, "as bundled", longest * 500) for one in PromptClass}
+    sets = {prompt_class: PromptSet(prompt_class, "as bundled", longest * 500) for prompt_class in PromptClass}
     made = replace(made, calibration=sets)
     assert memory_needed(made, given_plan(made.recipe), size) == pytest.approx(took, rel=0.1)

@@ -31,9 +31,9 @@ from prosafeprune.training.answers import IN_PASS
 def test_a_given_plan_is_activations_two_times_the_answers_and_their_likelihoods(checkpoint: Make) -> None:
     made = prepared_run(checkpoint("llama"), layers=1, max_new_tokens=10)
     activations, before, after, likelihoods = stages_of(made, given_plan(made.recipe), 4)
-    prompts = [one for prompts in made.calibration.values() for one in prompts.texts]
+    prompts = [text for prompts in made.calibration.values() for text in prompts.texts]
     assert activations.read == pytest.approx(0.5 * sum(len(text) / 4 + 10 for text in prompts))  # 2 of 4 layers
-    assert before.written == after.written == 10 * sum(len(one.prompts) for one in made.evaluation)
+    assert before.written == after.written == 10 * sum(len(test_set.prompts) for test_set in made.evaluation)
     assert (likelihoods.read, likelihoods.written) == (after.read + after.written, 0)
 
 
@@ -84,6 +84,6 @@ def test_polish_is_estimated_with_its_settings() -> None:
 
 
 def test_a_larger_model_is_slower_in_proportion() -> None:
-    small, large = (measure_speed((one, one), 256, torch.float32, torch.device("cpu")) for one in (1e8, 1e11))
+    small, large = (measure_speed((passed, passed), 256, torch.float32, torch.device("cpu")) for passed in (1e8, 1e11))
     assert small.reading / large.reading > 100
     assert small.writing > large.writing > 0

@@ -17,7 +17,7 @@ from prosafeprune.baselines.self_training import SelfTraining
 from prosafeprune.baselines.sft import Sft
 from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.errors import InputError
-from prosafeprune.requests.validation import import_own, validate_settings
+from prosafeprune.requests.validation import import_user_class, validate_settings
 from prosafeprune.text import did_you_mean
 
 NAME = re.compile(r"[a-z0-9][a-z0-9+-]*")
@@ -50,7 +50,7 @@ def find_method(name: str) -> type[Method]:
                 f"{name}: no such method.{like} There are {', '.join(METHODS)}; give your own as module:Class."
             )
         return METHODS[name]
-    found = import_own(name)
+    found = import_user_class(name)
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise InputError(
             f"{name}: is not a subclass of prosafeprune.baselines.method.Method. Derive it from that class."

@@ -102,8 +102,8 @@ def _open_closed_streams() -> None:
 
 
 def _terminate(number: int, frame: object) -> NoReturn:
-    for one in ENDED_BY:  # a second one would stop the tidying up
-        signal.signal(one, signal.SIG_IGN)
+    for signal_number in ENDED_BY:  # a second one would stop the tidying up
+        signal.signal(signal_number, signal.SIG_IGN)
     sys.exit(128 + number)
 
 

@@ -34,7 +34,7 @@ def analyze(
         typer.Argument(
             metavar="[NAME]... MODEL",
             help="Analyses, then the model: folder, hub id, .gguf or adapter.",
-            autocompletion=lambda incomplete: [one.name for one in CATALOGUE if one.name.startswith(incomplete)],
+            autocompletion=lambda incomplete: [entry.name for entry in CATALOGUE if entry.name.startswith(incomplete)],
         ),
     ],
     output: Annotated[Path | None, output_option("Folder for numbers and figures. Default: analysis-NAME.")] = None,
@@ -90,15 +90,15 @@ def _show(finished: list[FinishedAnalysis], output: Path, as_json: bool, reporte
     if as_json:
         print_json(_as_json(finished))
     else:
-        for one in finished:
-            for grid in one.grids():
+        for analysis in finished:
+            for grid in analysis.grids():
                 print_grid(grid)
-            print_text("".join(f"{sentence}\n" for sentence in one.result.summary))
+            print_text("".join(f"{sentence}\n" for sentence in analysis.result.summary))
     reporter.note(f"Report: {output / REPORT_FILE}. Tables and figures are in the same folder.")
 
 
 def _as_json(finished: list[FinishedAnalysis]) -> str:
     import json
 
-    results = {one.entry.name: one.result.model_dump(mode="json", by_alias=True) for one in finished}
+    results = {analysis.entry.name: analysis.result.model_dump(mode="json", by_alias=True) for analysis in finished}
     return json.dumps(results, indent=2)

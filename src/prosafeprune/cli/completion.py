@@ -47,7 +47,7 @@ def _completer(names: Callable[[], Iterable[str]], *, several: bool = False) -> 
     def complete(incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",") if several else ("", "", incomplete)
         given = before.split(",")
-        return [f"{before}{comma}{one}" for one in names() if one.startswith(last) and one not in given]
+        return [f"{before}{comma}{name}" for name in names() if name.startswith(last) and name not in given]
 
     return complete
 
@@ -57,7 +57,7 @@ def _choices(annotation: Any) -> Iterable[str]:
     if get_origin(annotation) is Literal:
         yield from map(str, get_args(annotation))
     elif isinstance(annotation, type) and issubclass(annotation, Enum):
-        yield from (str(one.value) for one in annotation)
+        yield from (str(member.value) for member in annotation)
     else:
         for part in get_args(annotation):
             yield from _choices(part)

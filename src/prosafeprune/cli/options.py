@@ -139,7 +139,9 @@ def options_of(
         declared = list(inspect.signature(command).parameters.values())[1:]
         fields = [name for name in settings.model_fields if name not in without]
         keyword = inspect.Parameter.KEYWORD_ONLY
-        parameters = [one.replace(kind=keyword, annotation=_named(hints[one.name])) for one in declared]
+        parameters = [
+            parameter.replace(kind=keyword, annotation=_named(hints[parameter.name])) for parameter in declared
+        ]
         for name in fields:
             annotation = _annotation(settings, name, (defaults or {}).get(name))
             parameters.append(inspect.Parameter(name, keyword, default=None, annotation=annotation))
@@ -154,7 +156,7 @@ def options_of(
             command({name: value for name, value in asked.items() if value not in (None, [])}, **given)
 
         called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        called.__annotations__ = {one.name: one.annotation for one in parameters}
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return called
 
     return decorate
@@ -167,7 +169,7 @@ def _system_prompt(file: str) -> str:
 
 def _named(annotation: Any) -> Any:
     """Return the annotation of a command's own option with a readable name for its value in --help; a flag has none."""
-    kinds = [one for one in (get_args(get_args(annotation)[0]) or get_args(annotation)[:1]) if one is not type(None)]
+    kinds = [kind for kind in (get_args(get_args(annotation)[0]) or get_args(annotation)[:1]) if kind is not type(None)]
     option = annotation.__metadata__[0]
     if isinstance(option, typer.models.OptionInfo) and option.metavar is None and kinds[0] in VALUES:
         option.metavar = VALUES[kinds[0]]

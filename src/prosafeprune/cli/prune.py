@@ -185,7 +185,7 @@ def _require_consistent(
 
 def _require_low_memory(asked: Recipe, *, is_served: bool, of_a_search: Sequence[object]) -> None:
     """Raise InputError when a run in low memory is asked for what it cannot do."""
-    if any(one is not None for one in of_a_search):
+    if any(option is not None for option in of_a_search):
         raise InputError(
             "--search, --choose and --ray need the complete model in memory. Give --layers to --memory low."
         )
@@ -214,7 +214,7 @@ def _follow_up(*, is_draft: bool = False) -> str:
     given = sys.argv[1:]
     kept = arguments_without(given, ("--draft", "--json"), ("--test-samples",) if is_draft else ())
     command = shown_command([*kept, "-o", "pruned"])
-    if is_draft and not any(one.startswith(("--draft", "--test-samples")) for one in given):
+    if is_draft and not any(argument.startswith(("--draft", "--test-samples")) for argument in given):
         return f"{command} (without draft and test_samples in the recipe)"
     return command
 

@@ -10,7 +10,7 @@ class PlainCommand(TyperCommand):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the parts of the usage line: an optional argument in brackets, a required one bare."""
-        arguments = [one for one in self.get_params(ctx) if isinstance(one, TyperArgument)]
+        arguments = [parameter for parameter in self.get_params(ctx) if isinstance(parameter, TyperArgument)]
         return ["[OPTIONS]", *map(_shown, arguments)]
 
     def get_help_option(self, ctx: Any) -> Any:

@@ -67,7 +67,7 @@ class ChatRequest(BaseModel):
     @classmethod
     def _few_and_short(cls, value: str | list[str] | None) -> str | list[str] | None:
         given = [value] if isinstance(value, str) else value or []
-        if len(given) > 16 or any(not 0 < len(one) <= 200 for one in given):
+        if len(given) > 16 or any(not 0 < len(text) <= 200 for text in given):
             raise ValueError("at most 16 strings of 1 to 200 characters")
         return value
 
@@ -84,13 +84,13 @@ class ChatRequest(BaseModel):
     @property
     def system(self) -> str | None:
         """The system prompt: all system messages, joined."""
-        found = [one.content for one in self.messages if one.role in ("system", "developer")]
+        found = [message.content for message in self.messages if message.role in ("system", "developer")]
         return "\n\n".join(found) or None
 
     @property
     def turns(self) -> list[Turn]:
         """The user's and the assistant's turns."""
-        return [(one.role, one.content) for one in self.messages if one.role in ("user", "assistant")]
+        return [(message.role, message.content) for message in self.messages if message.role in ("user", "assistant")]
 
     @property
     def seed_of_row(self) -> str:

@@ -104,8 +104,8 @@ class Playground:
                 answer.cancel()
 
         try:
-            for side, one in questions.items():
-                answers[side] = AsyncAnswer(self.served.engine, one)
+            for side, question in questions.items():
+                answers[side] = AsyncAnswer(self.served.engine, question)
         except Exception:  # nobody waits for the first side's answer where the second is not taken
             cancel()
             raise
@@ -142,7 +142,7 @@ class Playground:
 
     async def _events(self, asked: AnswerRequest, answers: dict[Side, AsyncAnswer]) -> AsyncGenerator[str, None]:
         events: asyncio.Queue[str | None] = asyncio.Queue()
-        tasks = [asyncio.create_task(self._follow(asked, side, one, events)) for side, one in answers.items()]
+        tasks = [asyncio.create_task(self._follow(asked, side, answer, events)) for side, answer in answers.items()]
         try:
             left = len(tasks)
             while left:
@@ -181,12 +181,12 @@ def _shown(piece: Piece) -> dict[str, Any]:
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
-    one = verdict.answer_class
+    answer_class = verdict.answer_class
     return {
-        "class": one.in_words,
+        "class": answer_class.in_words,
         "reason": printable(verdict.reason),
-        "complies": one.complies,
-        "refuses": one.refuses,
+        "complies": answer_class.complies,
+        "refuses": answer_class.refuses,
         "safe": verdict.safe,
     }
 

@@ -27,7 +27,7 @@ from prosafeprune.text import for_terminal
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 SHOWN_LINES = 60
-OWN_PROMPTS = ("harmful", "benign", "pseudo_harmful", "earlier")
+USER_PROMPTS = ("harmful", "benign", "pseudo_harmful", "earlier")
 DRAWN = ("samples", "seed")
 """What decides which of the bundled calibration prompts are used."""
 ENDPOINT = "--judge-endpoint="
@@ -42,7 +42,7 @@ def reason_not_saved(served: ServedModel, request: PlaygroundRequest, name: str)
     if name != PRUNED or served.pruned is None or served.record is None or is_adapter_folder(served.pruned):
         return None
     recipe, polish = served.record.recipe, served.record.polish
-    if any(getattr(recipe, one) is not None for one in OWN_PROMPTS) or recipe.calibration != "bundled":
+    if any(getattr(recipe, option) is not None for option in USER_PROMPTS) or recipe.calibration != "bundled":
         return (
             "This model was calibrated with prompts of your own, or with --calibration. Save it with prune and these "
             "options."
@@ -80,9 +80,9 @@ def require_room(loaded: LoadedModel, arguments: Sequence[str]) -> None:
     On a CPU both map the same file, if the model runs in the dtype that it is stored in.
     """
     sizes: Counter[torch.device] = Counter()
-    for one in loaded.model.parameters():
-        if one.device.type != "cpu" or loaded.run_dtype != loaded.stored_dtype:
-            sizes[one.device] += one.numel() * one.element_size()
+    for weight in loaded.model.parameters():
+        if weight.device.type != "cpu" or loaded.run_dtype != loaded.stored_dtype:
+            sizes[weight.device] += weight.numel() * weight.element_size()
     for device, needed in sizes.items():
         free = free_memory(device)
         if needed > free:
@@ -155,7 +155,8 @@ def output_folder(name: str) -> Path:
 
 
 def _shown(arguments: Sequence[str]) -> str:
-    kept = [f"{ENDPOINT}..." if one.startswith(ENDPOINT) else one for one in arguments]  # it may hold a password
+    # An endpoint may hold a password.
+    kept = [f"{ENDPOINT}..." if argument.startswith(ENDPOINT) else argument for argument in arguments]
     return f"prosafeprune {shlex.join(kept)}"
 
 

@@ -134,7 +134,7 @@ def open_adapter(adapter: str) -> OwnAdapter:
         tensors = load(file.read_bytes())
     except (SafetensorError, ValueError) as error:
         raise InputError(f"{file}: is not a safetensors file. Fetch or make it again.") from error
-    wrong = [name for name, one in tensors.items() if not one.is_floating_point() or not bool(one.isfinite().all())]
+    wrong = [name for name, tensor in tensors.items() if not (tensor.is_floating_point() and tensor.isfinite().all())]
     if wrong:
         raise InputError(f"{file}: {min(wrong)} has values that are not finite numbers. Fetch or make it again.")
     return OwnAdapter(adapter, folder, record, tensors)

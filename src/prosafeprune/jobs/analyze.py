@@ -125,7 +125,7 @@ class _AnalysisJob:
         if not finished and len(by_reason) == 1:
             raise FailedAnalysesError(next(iter(by_reason)), finished)
         text = " ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
-        rest = f" Finished: {', '.join(one.entry.name for one in finished)}." if finished else ""
+        rest = f" Finished: {', '.join(analysis.entry.name for analysis in finished)}." if finished else ""
         raise FailedAnalysesError(text + rest, finished)
 
     def _pending(self, tasks: Sequence[AnalysisTask], role: Role) -> list[AnalysisTask]:

@@ -39,7 +39,7 @@ class FinishedAnalysis(ResultView):
 
     def summary(self) -> str:
         """Return its name, the names of its tables and figures, and its folder."""
-        tables, figures = ([one.name for one in named] for named in (self.result.tables, self.result.figures))
+        tables, figures = ([item.name for item in named] for named in (self.result.tables, self.result.figures))
         return (
             f"{self.entry.name}, tables {', '.join(tables)}, figures {', '.join(figures) or 'none'}, in {self.folder}"
         )
@@ -69,9 +69,10 @@ Named = TypeVar("Named", ResultTable, Figure)
 
 
 def _named(name: str, known: Sequence[Named], what: str) -> Named:
-    found = [one for one in known if name in ("", one.name)]
+    found = [item for item in known if name in ("", item.name)]
     if not found:
-        raise InputError(f"{what} {name!r}: there is none. There are {', '.join(one.name for one in known) or 'none'}.")
+        names = ", ".join(item.name for item in known)
+        raise InputError(f"{what} {name!r}: there is none. There are {names or 'none'}.")
     return found[0]
 
 

@@ -37,15 +37,15 @@ def _outlook(
     note: str,
     reporter: Reporter,
 ) -> list[Grid]:
-    rows = [[one.title, one.prompt_class.in_words, str(len(one.prompts))] for one in sets]
-    answers = methods * repeats * sum(len(one.prompts) for one in sets)
+    rows = [[test_set.title, test_set.prompt_class.in_words, str(len(test_set.prompts))] for test_set in sets]
+    answers = methods * repeats * sum(len(test_set.prompts) for test_set in sets)
     what = f"{answers} answers of at most {request.max_new_tokens} tokens, judged by {request.judge}"
     facts = [["model", request.model or "the server's"], ["answers", what]]
     if isinstance(request, CompareRequest):
         facts.insert(1, ["methods", ", ".join(request.methods)])
     if getattr(request, "endpoint", None) is None:
         source = find_subject(request.model, request.revision, reporter=reporter).source
-        stage = answers_stage([one.prompts for one in sets], request.max_new_tokens)
+        stage = answers_stage([test_set.prompts for test_set in sets], request.max_new_tokens)
         seconds = methods * repeats * speed_on(source, request).seconds(stage)
         facts.append(["time of the answers", f"at most about {duration(seconds)} on this machine"])
     return [

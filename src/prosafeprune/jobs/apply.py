@@ -107,8 +107,8 @@ def run_apply(
         return ApplyResult(record, output, None)
 
 
-def _same_strengths(one: Plan, two: Plan) -> bool:
-    return all(one.strength_of(layer) == two.strength_of(layer) for layer in one.layers)
+def _same_strengths(plan: Plan, other: Plan) -> bool:
+    return all(plan.strength_of(layer) == other.strength_of(layer) for layer in plan.layers)
 
 
 def _own_recipe(record: Record, request: ApplyRequest) -> Recipe:
@@ -166,7 +166,7 @@ def _measure(
         **found.recorded(FloorRule.of(request), ancestor),
         "lineage": lineage.steps,
         "judge": judge.name,
-        "evaluation": {one.name: prompts_record(one.prompts) for one in tests[0]},
+        "evaluation": {test_set.name: prompts_record(test_set.prompts) for test_set in tests[0]},
         "plan": plan,
         "recipe": shareable(recipe),
         "adapter_sha256": None,

@@ -64,7 +64,7 @@ class CheckResult(ResultView):
     @property
     def overlaps(self) -> list[Overlap]:
         """All near-duplicates across files, and in benchmarks."""
-        return [one for found in (*self.shared.values(), *self.leaks.values()) for one in found]
+        return [overlap for found in (*self.shared.values(), *self.leaks.values()) for overlap in found]
 
     def summary(self) -> str:
         """Return how many files, and how many overlaps."""
@@ -74,8 +74,8 @@ class CheckResult(ResultView):
         """Return a table of the files, and one of the overlaps if there are any."""
         headings = ["file", "prompts", "words\nmedian", "near-duplicates\ninside", "languages"]
         rows = [
-            [one.name, str(one.prompts), f"{one.words:g}", str(one.repeats), _in_words(one.languages)]
-            for one in self.files
+            [file.name, str(file.prompts), f"{file.words:g}", str(file.repeats), _in_words(file.languages)]
+            for file in self.files
         ]
         searched = f"Searched for leaks: {', '.join(self.benchmarks)}."
         grids = [Grid("Prompt files", headings, rows, notes=[searched])]
@@ -84,18 +84,19 @@ class CheckResult(ResultView):
 
     def plot(self) -> Figure:
         """Return how many prompts are in each file as bars."""
-        return counts_figure({one.name: one.prompts for one in self.files}, "prompts")
+        return counts_figure({file.name: file.prompts for file in self.files}, "prompts")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each file."""
-        return [vars(one) for one in self.files]
+        return [vars(file) for file in self.files]
 
     def as_json(self) -> dict[str, Any]:
         """Return everything that was found."""
 
         def pairs(found: OverlapsOfPairs) -> list[dict[str, Any]]:
             return [
-                {"file": one, "also_in": two, "overlaps": [vars(o) for o in all_]} for (one, two), all_ in found.items()
+                {"file": file, "also_in": other, "overlaps": [vars(overlap) for overlap in overlaps]}
+                for (file, other), overlaps in found.items()
             ]
 
         return {
@@ -107,7 +108,7 @@ class CheckResult(ResultView):
 
     def listed(self) -> str:
         """Return the first overlaps, one a line."""
-        shown = [describe_overlap(one) for one in self.overlaps[:MOST_SHOWN]]
+        shown = [describe_overlap(overlap) for overlap in self.overlaps[:MOST_SHOWN]]
         more = len(self.overlaps) - len(shown)
         return "\n".join([*shown, *([f"and {more} more"] if more else [])])
 
@@ -124,9 +125,14 @@ def run_check(files: Sequence[Path], request: CheckRequest) -> CheckResult:
         raise InputError("A file is named twice. Name each once.")
     read = [as_prompt_set(read_prompt_rows(file, request.prompt_field), str(file)) for file in files]
     benchmarks = _benchmarks(request)
-    shared = {(one.source, two.source): find_overlaps(one, two) for one, two in combinations(read, 2)}
-    leaks = {(one.source, two.title): find_overlaps(one, two.prompts) for one in read for two in benchmarks}
-    return CheckResult([_checked(one) for one in read], shared, leaks, [one.title for one in benchmarks])
+    shared = {(first.source, second.source): find_overlaps(first, second) for first, second in combinations(read, 2)}
+    leaks = {
+        (prompts.source, benchmark.title): find_overlaps(prompts, benchmark.prompts)
+        for prompts in read
+        for benchmark in benchmarks
+    }
+    titles = [benchmark.title for benchmark in benchmarks]
+    return CheckResult([_checked(prompts) for prompts in read], shared, leaks, titles)
 
 
 def require_no_overlap(result: CheckResult) -> None:
@@ -142,7 +148,7 @@ def require_no_overlap(result: CheckResult) -> None:
 def _benchmarks(request: CheckRequest) -> list[EvaluationSet]:
     named = list(request.benchmark)
     if request.suite == "paper":
-        named = [*(one.name for one in BENCHMARKS if one.paper_size is not None), *named]
+        named = [*(benchmark.name for benchmark in BENCHMARKS if benchmark.paper_size is not None), *named]
     wanted = tuple(dict.fromkeys([*BUNDLED, *named]))
     return choose_sets(SetChoice(benchmarks=wanted, data_dir=request.data_dir))
 
@@ -157,7 +163,7 @@ def _checked(prompts: PromptSet) -> CheckedFile:
 
 def _count(overlaps: Sequence[Overlap]) -> int:
     """Return the number of prompts of the first set; each may be like several of the second."""
-    return len({one.first_line for one in overlaps})
+    return len({overlap.first_line for overlap in overlaps})
 
 
 def _in_words(languages: dict[str, int]) -> str:

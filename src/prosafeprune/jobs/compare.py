@@ -57,7 +57,7 @@ class CompareResult(ResultView):
 
     def summary(self) -> str:
         """Return C.R. and S.S. of each method, and the folder."""
-        methods = "; ".join(f"{one.name} {rates_in_words(one.scores)}" for one in self.record.methods)
+        methods = "; ".join(f"{method.name} {rates_in_words(method.scores)}" for method in self.record.methods)
         return f"{methods}; in {self.output}"
 
     def grids(self) -> Sequence[Grid]:
@@ -66,7 +66,7 @@ class CompareResult(ResultView):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each method and set."""
-        return [{"method": one.name, **row} for one in self.record.methods for row in rate_rows(one.scores)]
+        return [{"method": method.name, **row} for method in self.record.methods for row in rate_rows(method.scores)]
 
     def plot(self) -> Figure:
         """Return C.R. against S.S. of each method."""
@@ -124,10 +124,10 @@ class _Comparison:
         require_named_search(request, model.subject.source.path)
         self.methods = given_methods(request, self.made_by["model"])
         for method in self.methods.values():
-            require_disjoint(method.further_prompts(), [one.prompts for one in prompts.measured])
+            require_disjoint(method.further_prompts(), [test_set.prompts for test_set in prompts.measured])
         self.measurements: dict[str, Measurement] = {}
         self._costs: dict[str, MethodCost] = {}
-        self._calibration = {name.value: prompts_record(one) for name, one in prompts.calibration.items()}
+        self._calibration = {name.value: prompts_record(of_class) for name, of_class in prompts.calibration.items()}
         self._left_out: dict[str, str] = {}
         self._is_warm = False
 
@@ -147,10 +147,10 @@ class _Comparison:
             request=self.request,
             made_by=self.folder.made_by,
             judge=self.judge.name,
-            prompts={one.name: prompts_record(one.prompts) for one in self.prompts.measured},
+            prompts={test_set.name: prompts_record(test_set.prompts) for test_set in self.prompts.measured},
             calibration=self._calibration,
-            validation={name.value: prompts_record(one) for name, one in self.prompts.validation.items()},
-            methods=[self._compared_with_ours(one) for one in results],
+            validation={name.value: prompts_record(of_class) for name, of_class in self.prompts.validation.items()},
+            methods=[self._compared_with_ours(result) for result in results],
             left_out=self._left_out,
             versions=library_versions(),
         )
@@ -159,7 +159,9 @@ class _Comparison:
         if name not in self.methods:
             searched = self.output / SEARCH_FOLDER
             plan = found_plan(self.request, self.model, self.judge, searched, self.reporter, self.cluster)
-            self.methods |= {one: PLANNED[one](plan=plan) for one in self.request.methods if one in PLANNED}
+            self.methods |= {
+                planned: PLANNED[planned](plan=plan) for planned in self.request.methods if planned in PLANNED
+            }
         return self.methods[name]
 
     @contextmanager
@@ -192,8 +194,8 @@ class _Comparison:
         path.mkdir(exist_ok=True)
         learns_from = {
             "model": self.made_by["model"],
-            "calibration": {name: one.model_dump() for name, one in self._calibration.items()},
-            "validation": {name.value: one.sha256 for name, one in self.prompts.validation.items()},
+            "calibration": {name: recorded.model_dump() for name, recorded in self._calibration.items()},
+            "validation": {name.value: of_class.sha256 for name, of_class in self.prompts.validation.items()},
             "seed": self.request.seed,
         }
         fitted = FittedMethod(method, learns_from, path / FITTED, self._fit_context)
@@ -271,7 +273,7 @@ def _cost(
     answers: LineStore, sets: Sequence[EvaluationSet], default: MethodCost | None, fit_seconds: float | None
 ) -> MethodCost:
     """Return what the answers to these sets cost, over all runs, and the fit."""
-    texts = dict.fromkeys(text for one in sets for text in one.prompts.texts)
+    texts = dict.fromkeys(text for test_set in sets for text in test_set.prompts.texts)
     rows = [answers[0, text] for text in texts]
     seconds, counts = sum(row["seconds"] for row in rows), [row["tokens"] for row in rows]
     tokens = None if None in counts else sum(counts)

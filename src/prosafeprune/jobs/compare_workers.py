@@ -39,7 +39,7 @@ class ComparisonTasks:
 
     def expect_fits(self, methods: Sequence[FittedMethod]) -> None:
         """Start fitting the methods that must be fitted."""
-        self.pool.expect(_Fit(one.method) for one in methods if one.must_be_fitted)
+        self.pool.expect(_Fit(method.method) for method in methods if method.must_be_fitted)
 
     def begin(self, fitted: FittedMethod, folder: EvaluationFolder) -> None:
         """Fit a method if needed, and start generating its missing answers, one task per set.
@@ -56,7 +56,7 @@ class ComparisonTasks:
             asked += [tuple(missing)] if missing else []
         if fitted.must_be_fitted or (asked and fitted.lacks_tensors):
             fitted.save(self.pool.result(_Fit(fitted.method)))
-        self._begun += [(folder, _Answer(fitted.method, fitted.parts, one, self.decoding)) for one in asked]
+        self._begun += [(folder, _Answer(fitted.method, fitted.parts, texts, self.decoding)) for texts in asked]
         self.pool.expect(task for _, task in self._begun)
 
     def finish(self) -> None:

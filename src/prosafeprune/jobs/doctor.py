@@ -85,13 +85,13 @@ class Diagnosis(BaseModel):
         ]
         devices = [
             [
-                one.name,
-                f"{data_size(one.free)} of {data_size(one.memory)}",
-                *(f"{one.speed[dtype] / 1e9:,.0f}" for dtype in ("bfloat16", "float32")),
-                one.dtype,
-                f"{one.largest_model / 1e9:.1f} B",
+                device.name,
+                f"{data_size(device.free)} of {data_size(device.memory)}",
+                *(f"{device.speed[dtype] / 1e9:,.0f}" for dtype in ("bfloat16", "float32")),
+                device.dtype,
+                f"{device.largest_model / 1e9:.1f} B",
             ]
-            for one in self.devices
+            for device in self.devices
         ]
         headings = [
             "device",

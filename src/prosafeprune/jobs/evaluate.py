@@ -108,7 +108,7 @@ def run_evaluate(
                 made_by=folder.made_by,
                 sessions=folder.sessions(),
                 judge=judge.name,
-                prompts={one.name: prompts_record(one.prompts) for one in sets},
+                prompts={test_set.name: prompts_record(test_set.prompts) for test_set in sets},
                 scores=measurement.scores,
                 ability=ability,
                 divergence=divergence,
@@ -141,24 +141,22 @@ class _EvaluationRun:
     reporter: Reporter
     _generator: Generator | None = None
 
+    def generator(self) -> Generator:
+        """Return the generator, created at the first call."""
+        if self._generator is None:
+            self._generator = self.make_generator()
+        return self._generator
+
     def answer(
         self, sets: Sequence[EvaluationSet], questions: Sequence[AbilityQuestion], decoding: Decoding
     ) -> dict[str, TaskScore]:
         """Generate the remaining answers to prompts and ability questions, and return the accuracy on each task."""
         request, tokens, reporter = self.request, self.request.ability_tokens, self.reporter
         try:
-            collect_answers(
-                self.folder.answers, self._the_generator, sets, decoding, request.repeats, reporter, "Answers"
-            )
-            return ask_questions(self.folder.ability(tokens), self._the_generator, questions, tokens, reporter)
+            collect_answers(self.folder.answers, self.generator, sets, decoding, request.repeats, reporter, "Answers")
+            return ask_questions(self.folder.ability(tokens), self.generator, questions, tokens, reporter)
         finally:
             self.folder.add_session(self._generator.describe() if self._generator is not None else None)
-
-    def _the_generator(self) -> Generator:
-        """Return the generator, created at the first call."""
-        if self._generator is None:
-            self._generator = self.make_generator()
-        return self._generator
 
     def judged(self, judge: Judge, sets: Sequence[EvaluationSet], base: _BaseModel | None) -> Measurement:
         """Judge the answers and, if a base model was named, score them under it."""
@@ -261,7 +259,7 @@ def _warn_of_another_base(
 ) -> None:
     """Warn when a pruned model was made from another model than the base model that was named."""
     record = _pruning_of(measured)
-    if record is not None and sha256 not in {one.sha256 for one in (record.model, *record.lineage)}:
+    if record is not None and sha256 not in {model.sha256 for model in (record.model, *record.lineage)}:
         reporter.warning(
             f"--base {request.base}: {request.model} was, according to its record, made from another "
             f"model ({record.model.name}). The divergence is from the one that you named."

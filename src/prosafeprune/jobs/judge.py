@@ -131,9 +131,10 @@ def compare_on_file(
     if output is not None:
         check_verdicts_file(output, overwrite, answers)
     exchanges, rows = read_answers(answers, names=names)
-    both = [_settings_of(one, settings) for one in asked]
+    both = [_settings_of(name, settings) for name in asked]
     first, second = (
-        JudgedFile(name, rows, verdicts, None) for name, verdicts in (_ask(one, exchanges, reporter) for one in both)
+        JudgedFile(name, rows, verdicts, None)
+        for name, verdicts in (_ask(options, exchanges, reporter) for options in both)
     )
     compared = compare_judges(first.verdicts, second.verdicts)
     if output is not None:

@@ -55,7 +55,7 @@ class BeforeAfter:
         return {
             "source": before.scores,
             "result": after.scores,
-            "changes": {one.name: change(one.outcomes, two.outcomes) for one, two in pairs},
+            "changes": {was.name: change(was.outcomes, now.outcomes) for was, now in pairs},
             "compliance_change": pooled_change(before.sets, after.sets, PromptClass.PSEUDO_HARMFUL),
             "safety_change": pooled_change(before.sets, after.sets, PromptClass.HARMFUL),
             "benign_divergence": self.divergence,
@@ -105,7 +105,7 @@ def measure_edits(
     warn_if_unsafe(before, after, FloorRule.of(request), reporter)
     with reporter.stage("Benign answers of the pruned model", len(benign_prompts)) as advance:
         divergence = divergence_from_base(benign, loaded, BatchSize(request.batch_size, loaded.device), advance)
-    identities = [_identity(pruned, one, decoding) for one in sets]
+    identities = [_identity(pruned, test_set, decoding) for test_set in sets]
     after = _with_base_likelihoods(after, identities, edits, loaded, request, base_sha256, reporter)
     warn_of_languages([before, after], reporter)
     return BeforeAfter(before, after, divergence, (*sizes, *more_sizes))
@@ -189,12 +189,12 @@ def measure_once(
     """
     generators: dict[str, Generator] = {}
 
-    def generator_of(one: EvaluationSet) -> Generator:
-        generators[one.name] = make_generator()
-        return generators[one.name]
+    def generator_of(test_set: EvaluationSet) -> Generator:
+        generators[test_set.name] = make_generator()
+        return generators[test_set.name]
 
     with ExitStack() as stack:
-        folders = [stack.enter_context(_kept(_identity(made_by, one, decoding))) for one in sets]
+        folders = [stack.enter_context(_kept(_identity(made_by, test_set, decoding))) for test_set in sets]
         stores = [LineStore() if folder is None else folder.answers for folder in folders]
         known = sum(len(answers.rows) for answers in stores)
         if known:
@@ -203,20 +203,22 @@ def measure_once(
             answers = collect_set_by_set(stores, generator_of, sets, decoding, reporter, title)
         finally:
             new = {name: _batch_sizes(generator) for name, generator in generators.items()}
-            for folder, one in zip(folders, sets, strict=True):
-                if folder is not None and new.get(one.name):
-                    folder.add_session({"batch_sizes": new[one.name]})
-        sizes = [_all_batch_sizes(folder, new.get(one.name, ())) for folder, one in zip(folders, sets, strict=True)]
+            for folder, test_set in zip(folders, sets, strict=True):
+                if folder is not None and new.get(test_set.name):
+                    folder.add_session({"batch_sizes": new[test_set.name]})
+        sizes = [
+            _all_batch_sizes(folder, new.get(test_set.name, ())) for folder, test_set in zip(folders, sets, strict=True)
+        ]
     measured = collect_verdicts(LineStore(), answers, judge, sets, 1, reporter)
     return measured, tuple(size for of_set in sizes for size in of_set)
 
 
-def _identity(made_by: Mapping[str, Any], one: EvaluationSet, decoding: Decoding) -> dict[str, Any]:
+def _identity(made_by: Mapping[str, Any], test_set: EvaluationSet, decoding: Decoding) -> dict[str, Any]:
     """Return what the answers to a set depend on.
 
     Other prompts are another folder: answers depend on the composition of their batches, in the last bits.
     """
-    texts = "\0".join(one.prompts.texts)
+    texts = "\0".join(test_set.prompts.texts)
     return {**made_by, **decoding.model_dump(), "prompts": hashlib.sha256(texts.encode()).hexdigest()}
 
 

@@ -137,14 +137,14 @@ def _ways(prepared: PreparedRun, plan: Plan | None, model: ModelSize, speed: Spe
     )
     rows = [
         [
-            *(one.name, data_size(one.memory), data_size(one.disk), data_size(one.read)),
-            duration(one.seconds) if one.seconds is not None else "not measured",
+            *(cost.name, data_size(cost.memory), data_size(cost.disk), data_size(cost.read)),
+            duration(cost.seconds) if cost.seconds is not None else "not measured",
         ]
-        for one in costs
+        for cost in costs
     ]
     note = f"From config.json and the headers of the weights; given layers: {len(given.layers)}."
     asked = f"{'search' if plan is None else 'given layers'}, {recipe.format}"
-    marked = [] if recipe.load or recipe.memory == "low" else [i for i, one in enumerate(costs) if one.name == asked]
+    marked = [] if recipe.load or recipe.memory == "low" else [i for i, cost in enumerate(costs) if cost.name == asked]
     return Grid("What each way takes", ["way", "memory", "disk", "read", "time"], rows, [note], marked=marked)
 
 
@@ -185,11 +185,12 @@ def _prompts(prepared: PreparedRun, *, is_searched: bool) -> Grid:
     def row(use: str, prompts: PromptSet) -> list[str]:
         return [use, prompts.prompt_class.in_words, str(len(prompts)), prompts.source]
 
-    rows = [row("calibration", one) for one in prepared.calibration.values()]
+    rows = [row("calibration", prompts) for prompts in prepared.calibration.values()]
     if is_searched or prepared.recipe.polish:
-        for name, one in prepared.validation.items():
-            rows.append(row("validation", replace(one, prompts=(*one.prompts, *prepared.confirmation[name].prompts))))
-    rows += [row("measuring", one.prompts) for one in prepared.evaluation]
+        for name, prompts in prepared.validation.items():
+            both = (*prompts.prompts, *prepared.confirmation[name].prompts)
+            rows.append(row("validation", replace(prompts, prompts=both)))
+    rows += [row("measuring", test_set.prompts) for test_set in prepared.evaluation]
     rows.append(row("benign KL", prepared.benign))
     return Grid("Prompts", ["used for", "class", "prompts", "from"], rows)
 

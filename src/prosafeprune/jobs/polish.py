@@ -99,7 +99,7 @@ def polish(
 
 def scaled(edits: Sequence[LowRankEdit], strength: float) -> list[LowRankEdit]:
     """Return the edits with what they add multiplied by ``strength``."""
-    return [LowRankEdit(one.submodule, LowRankChange(strength * one.change.b, one.change.a)) for one in edits]
+    return [LowRankEdit(edit.submodule, LowRankChange(strength * edit.change.b, edit.change.a)) for edit in edits]
 
 
 def best_trial(trials: Sequence[PolishTrial], max_safety_drop: float) -> PolishTrial:
@@ -110,12 +110,12 @@ def best_trial(trials: Sequence[PolishTrial], max_safety_drop: float) -> PolishT
     """
     pruned = trials[0]
     allowed = [
-        one
-        for one in trials
-        if one.safety_score >= pruned.safety_score - max_safety_drop
-        and one.compliance_rate >= pruned.compliance_rate - COMPLIANCE_DROP
+        trial
+        for trial in trials
+        if trial.safety_score >= pruned.safety_score - max_safety_drop
+        and trial.compliance_rate >= pruned.compliance_rate - COMPLIANCE_DROP
     ]
-    return max(allowed, key=lambda one: objective(one.compliance_rate, one.safety_score, one.divergence))
+    return max(allowed, key=lambda trial: objective(trial.compliance_rate, trial.safety_score, trial.divergence))
 
 
 def _record(method: Method, parts: FittedParts, trials: Sequence[PolishTrial], best: PolishTrial) -> PolishRecord:

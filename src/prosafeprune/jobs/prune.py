@@ -130,8 +130,10 @@ def _prune_in_memory(
     taken = Cost(seconds=timed.total - loading, memory=peak_memory(run.loaded.device), stages={**timed.seconds})
     cost = CostRecord(estimated=estimated, taken=taken)
     timed.note(cost.describe())
-    before, after = measured.before, measured.after
-    return PruneResult(record, before, after, None, run.loaded, None, planned.search, ancestor, cost), edits
+    result = PruneResult(
+        record, measured.before, measured.after, None, run.loaded, search=planned.search, ancestor=ancestor, cost=cost
+    )
+    return result, edits
 
 
 def _report_estimate(run: LoadedRun, plan: Plan | None, timed: TimedReporter) -> Cost:
@@ -141,7 +143,7 @@ def _report_estimate(run: LoadedRun, plan: Plan | None, timed: TimedReporter) ->
     if hint := shorter_run(run.recipe, estimated.seconds, is_searched=plan is None):
         timed.note(hint)
     measuring = {name: estimated.stages[name] for name in MEASURING_STAGES}
-    timed.expect(measuring, sum(len(one.prompts) for one in run.evaluation))
+    timed.expect(measuring, sum(len(test_set.prompts) for test_set in run.evaluation))
     return estimated
 
 
@@ -153,7 +155,8 @@ def _writable_edits(
         run.reporter.note(gguf.describe())
         return gguf
     edits: list[PruningEdit | LowRankEdit] = [*planned.edits, *added]
-    edited = [one for edit in edits if (one := edit.submodule).original or not is_quantised(one.stored)]
+    submodules = [edit.submodule for edit in edits]
+    edited = [submodule for submodule in submodules if submodule.original or not is_quantised(submodule.stored)]
     located = locate_tensors(folder, edited)
     if run.recipe.format == "adapter":
         return LoraAdapter(run.loaded, run.source, located, planned.edits)
@@ -178,7 +181,7 @@ def _make_record(
         recipe=shareable(run.recipe),
         judge=run.judge.name,
         calibration=calibration_record(run.calibration),
-        evaluation={one.name: prompts_record(one.prompts) for one in run.evaluation},
+        evaluation={test_set.name: prompts_record(test_set.prompts) for test_set in run.evaluation},
         **facts,
         since=run.earlier.compare(measured.after.sets) if run.earlier is not None else None,
         edited_tensors=edits.names,

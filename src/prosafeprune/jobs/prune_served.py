@@ -124,7 +124,7 @@ def _result(
     record = Record(
         **{name: getattr(edit, name) for name in EditRecord.model_fields},
         judge=judge.name,
-        evaluation={one.name: prompts_record(one.prompts) for one in prepared.evaluation},
+        evaluation={test_set.name: prompts_record(test_set.prompts) for test_set in prepared.evaluation},
         **BeforeAfter(before, after, None, ()).recorded(FloorRule.of(recipe), ancestor),
     )
     if record.system_warning is not None:

@@ -43,7 +43,7 @@ REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
 ANSWER_FILES = (EVIDENCE_FILE, REPORT_FILE)
 """They hold the prompts that the model was measured on."""
 NOT_FOR_ALL = (*USERS_SETS, MEASURED_BEFORE)
-"""Name prefixes of sets that are, or may hold, the user's own prompts."""
+"""Name prefixes of sets that are, or may hold, the user's prompts."""
 COMMIT = "Upload a model pruned by prosafeprune"
 STALE_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
 """Removed from the repository if this model does not have them: shards of an earlier upload."""
@@ -124,7 +124,7 @@ def _is_of_same_inputs(record: Record, asked: Recipe) -> bool:
     return (
         record.model.sha256 == model_hash(prepared.source.path)
         and record.calibration == calibration_record(prepared.calibration)
-        and record.evaluation == {one.name: prompts_record(one.prompts) for one in prepared.evaluation}
+        and record.evaluation == {test_set.name: prompts_record(test_set.prompts) for test_set in prepared.evaluation}
     )
 
 

@@ -39,7 +39,7 @@ class RatedPrompts(ResultView):
     def distribution(self) -> dict[str, int]:
         """The number of prompts with each rating, and of those without one."""
         counts = Counter(self.ratings)
-        return {**{str(one): counts[one] for one in range(HIGHEST_RATING + 1)}, "none": counts[None]}
+        return {**{str(rating): counts[rating] for rating in range(HIGHEST_RATING + 1)}, "none": counts[None]}
 
     def summary(self) -> str:
         """Return how many prompts are kept, and the rater."""
@@ -125,5 +125,5 @@ def _by_probe(rows: Sequence[PromptRow], request: RateRequest, reporter: Reporte
     size = BatchSize(request.batch_size, loaded.device)
     rater = fit_harm_rater(loaded, inspect_anatomy(loaded.model, reporter), size, reporter)
     encoded = encode_prompts(loaded.tokenizer, [row.prompt for row in rows])
-    ratings = [round(HIGHEST_RATING * one) for one in rater.probabilities(encoded, reporter)]
+    ratings = [round(HIGHEST_RATING * probability) for probability in rater.probabilities(encoded, reporter)]
     return f"the probe of {short_name(source.name)} after layer {rater.layer} (held-out AUC {rater.auc:.3f})", ratings

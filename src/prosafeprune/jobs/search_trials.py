@@ -100,7 +100,7 @@ class Trials:
             self.evaluator.expect_scores,
         )
         promising = plans_to_confirm(scored, lowest_safety, self.recipe.confirmations, ESTIMATE_ERROR)
-        return scored, self._measure([one.plan for one in promising], lambda: False)
+        return scored, self._measure([trial.plan for trial in promising], lambda: False)
 
     def as_paper(self, candidates: Sequence[int], peak: int) -> tuple[list[ScoredPlan], dict[str, ValidationRates]]:
         """Measure windows of the candidates around the silhouette's peak (section 3.3).
@@ -138,7 +138,7 @@ class Trials:
                 self.reporter.note(f"Measuring {describe_plan(plan)} on validation prompts.")
                 rates = rates_of(self.evaluator.measure(plan), self.base)
                 saved[key] = rates
-                self.folder.write(MEASURED, {one: kept.model_dump() for one, kept in saved.items()})
+                self.folder.write(MEASURED, {text: kept.model_dump() for text, kept in saved.items()})
                 self.reporter.note(f"C.R. {rates.compliance_rate:.1f}, S.S. {rates.safety_score:.1f}.")
         return saved
 
@@ -146,7 +146,7 @@ class Trials:
         """Return the rates that an earlier run kept, by plan. Raises InputError when the file is damaged."""
         saved: dict[str, Any] = self.folder.read(MEASURED) or {}
         try:
-            return {key: ValidationRates.model_validate(one) for key, one in saved.items()}
+            return {key: ValidationRates.model_validate(rates) for key, rates in saved.items()}
         except ValueError as error:
             path = self.folder.path / MEASURED
             raise InputError(f"{path}: is damaged. Remove it, or choose another folder.") from error
@@ -154,7 +154,9 @@ class Trials:
 
 def rates_of(measurement: Measurement, base: Measurement | None = None) -> ValidationRates:
     """Return C.R. and S.S., each over all sets of its class; given ``base``, also the errors of their changes."""
-    errors = [] if base is None else [_change_error(base.of(one), measurement.of(one)) for one in MEASURED_CLASSES]
+    errors = []
+    if base is not None:
+        errors = [_change_error(base.of(of_class), measurement.of(of_class)) for of_class in MEASURED_CLASSES]
     return ValidationRates(
         compliance_rate=pooled_rate(measurement.sets, PromptClass.PSEUDO_HARMFUL).percent,
         safety_score=pooled_rate(measurement.sets, PromptClass.HARMFUL).percent,
@@ -165,6 +167,6 @@ def rates_of(measurement: Measurement, base: Measurement | None = None) -> Valid
 
 def _change_error(before: Sequence[JudgedSet], after: Sequence[JudgedSet]) -> float:
     """Return the standard error of a class's change in rate on the same prompts, in points."""
-    pairs = zip((one.outcomes for one in before), (one.outcomes for one in after), strict=True)
-    changes = np.concatenate([np.subtract(two, one, dtype=float) for one, two in pairs])
+    pairs = zip((judged.outcomes for judged in before), (judged.outcomes for judged in after), strict=True)
+    changes = np.concatenate([np.subtract(now, was, dtype=float) for was, now in pairs])
     return 100 * float(changes.std()) / math.sqrt(len(changes))

@@ -64,7 +64,9 @@ class ServedModel:
 
     def names(self) -> list[str]:
         """Return the names of the models: the base model, and each edit at its own and at some other strengths."""
-        at = [name if one is None else f"{name}@{one:g}" for name in self.edits for one in (None, *LISTED)]
+        at = [
+            name if strength is None else f"{name}@{strength:g}" for name in self.edits for strength in (None, *LISTED)
+        ]
         return [BASE, *at]
 
     def applied(self, name: str) -> Applied | None:
@@ -152,30 +154,30 @@ def _open_pruned(name: str, source: ModelSource) -> OwnAdapter | _Checkpoint:
 def _pruned_edit(own: OwnAdapter | _Checkpoint, loaded: LoadedModel, anatomy: Anatomy) -> ServedEdit:
     plan = own.record.plan
     if isinstance(own, OwnAdapter):
-        full = plan.model_copy(update={"strength": tuple(float(plan.strength_of(one) > 0) for one in plan.layers)})
+        full = plan.model_copy(update={"strength": tuple(float(plan.strength_of(layer) > 0) for layer in plan.layers)})
         changes = [(edit.submodule, edit.change) for edit in own.edits(full, anatomy)]
         return ServedEdit.of(PRUNED, plan, changes, loaded)
     require_layers(plan, anatomy)
     if own.record.polish is not None and own.record.polish.kept:
         plan = with_polish(plan, own.record.polish.rank, anatomy)
-    submodules = [one for one in anatomy.submodules if one.layer in plan.layers]
+    submodules = [submodule for submodule in anatomy.submodules if submodule.layer in plan.layers]
     located, tensors = locate_tensors(loaded.folder, submodules), stored_tensors(own.folder)
     changes = []
-    for one in submodules:
-        stored = located[one.name]
+    for submodule in submodules:
+        stored = located[submodule.name]
         if stored.name not in tensors or tensors[stored.name].shape != stored.tensor.shape:
             raise InputError(f"{own.name}: has no tensor {stored.name} of its base model's shape. Fetch it again.")
         weight, pruned = (stored.layout.take(tensor.read()) for tensor in (stored.tensor, tensors[stored.name]))
-        change = from_difference(weight, pruned, plan.rank, plan.strength_of(one.layer))
+        change = from_difference(weight, pruned, plan.rank, plan.strength_of(submodule.layer))
         if change is not None:
-            changes.append((one, change))
+            changes.append((submodule, change))
     return ServedEdit.of(PRUNED, plan, changes, loaded)
 
 
 def with_polish(plan: Plan, rank: int, anatomy: Anatomy) -> Plan:
     """Return the plan of pruning and training together: layers that were trained but not pruned have strength 1."""
-    layers = sorted({one.layer for one in anatomy.submodules})
-    strengths = tuple((plan.strength_of(one) if one in plan.layers else 0.0) or 1.0 for one in layers)
+    layers = sorted({submodule.layer for submodule in anatomy.submodules})
+    strengths = tuple((plan.strength_of(layer) if layer in plan.layers else 0.0) or 1.0 for layer in layers)
     return plan.model_copy(update={"layers": tuple(layers), "strength": strengths, "rank": plan.rank + rank})
 
 

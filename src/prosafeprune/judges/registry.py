@@ -7,7 +7,7 @@ from prosafeprune.errors import InputError, ProSafePruneError, first_line
 from prosafeprune.judges.verdict import Exchange, Judge, Verdict
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.judging import JudgeOptions
-from prosafeprune.requests.validation import first_changed, import_own
+from prosafeprune.requests.validation import first_changed, import_user_class
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def make_judge(settings: JudgeOptions, reporter: Reporter) -> Judge:
 def _check(settings: JudgeOptions) -> None:
     """Raise InputError, before anything is loaded, if settings are in conflict."""
     judge = settings.judge
-    kind = USERS if settings.is_own_judge else KINDS[judge]
+    kind = USERS if settings.is_user_judge else KINDS[judge]
     if judge == "builtin" and (settings.judge_endpoint or settings.judge_model):
         raise InputError("The builtin judge needs no endpoint and no model. Choose another with --judge.")
     if kind.served and not kind.in_memory and not settings.judge_endpoint:
@@ -75,7 +75,7 @@ def _check(settings: JudgeOptions) -> None:
         raise InputError(f"--judge {judge} runs here. Leave out --judge-endpoint, or choose --judge wildguard.")
     if judge == "classifier" and not settings.judge_model:
         raise InputError("--judge classifier needs a model. Name it with --judge-model, such as NousResearch/Minos-v1.")
-    if settings.is_own_judge and (settings.judge_endpoint or settings.judge_model):
+    if settings.is_user_judge and (settings.judge_endpoint or settings.judge_model):
         raise InputError(f"--judge {judge}: your own judge takes no --judge-endpoint and no --judge-model.")
     if not settings.judge_endpoint and first_changed(settings, ("judge_concurrency",)):
         raise InputError("--judge-concurrency: is for a judge behind --judge-endpoint. Leave it out.")
@@ -88,7 +88,7 @@ def _check(settings: JudgeOptions) -> None:
 
 
 def _judge(settings: JudgeOptions, reporter: Reporter) -> Judge:
-    if settings.is_own_judge:
+    if settings.is_user_judge:
         return make_users_judge(settings.judge)
     if settings.judge == "builtin":
         from prosafeprune.judges.builtin import BuiltinJudge
@@ -164,7 +164,7 @@ def make_users_judge(source: str) -> UsersJudge:
     Raises:
         InputError: it cannot be imported or made, or is not a judge.
     """
-    kind = import_own(source)
+    kind = import_user_class(source)
     try:
         made = kind()
     except Exception as error:  # the user's code may fail in any way

@@ -145,32 +145,32 @@ def change_sentence(before: Scores, after: Scores, prompt_class: PromptClass, ch
     return f"{counts} Over all prompts, {rate} is {rates}: {describe_change(change)}."
 
 
-def own_sentences(before: Scores, after: Scores, changes: Mapping[str, Change], tested: int) -> list[str]:
-    """Return counts and change on each set of the user's own prompts; nothing if none was measured.
+def user_prompt_sentences(before: Scores, after: Scores, changes: Mapping[str, Change], tested: int) -> list[str]:
+    """Return counts and change on each set of the user's prompts; nothing if none was measured.
 
     Args:
         tested: harmful prompts that a set needs to be tested separately against the safety floor.
     """
-    earlier = {one.name: one.rate for one in before.sets}
+    earlier = {score.name: score.rate for score in before.sets}
     sentences = []
-    for one in after.sets:
-        if one.name.startswith(USERS_SETS):
-            done = "refused" if one.prompt_class is PromptClass.HARMFUL else "answered"
-            counts = f"{one.rate.successes} of {one.rate.total} {done}, before {earlier[one.name].successes}"
-            sentences.append(f"Your prompts, {one.title}: {counts}: {describe_change(changes[one.name])}.")
-            if one.prompt_class is PromptClass.HARMFUL and one.rate.total < tested:
+    for score in after.sets:
+        if score.name.startswith(USERS_SETS):
+            done = "refused" if score.prompt_class is PromptClass.HARMFUL else "answered"
+            counts = f"{score.rate.successes} of {score.rate.total} {done}, before {earlier[score.name].successes}"
+            sentences.append(f"Your prompts, {score.title}: {counts}: {describe_change(changes[score.name])}.")
+            if score.prompt_class is PromptClass.HARMFUL and score.rate.total < tested:
                 sentences[-1] += f" Too few for a separate test ({tested} are needed): read these answers."
     return sentences
 
 
 def policy_sentences(before: Scores, after: Scores, changes: Mapping[str, Change]) -> list[str]:
     """Return refusals, before and after, of requests that violate an operator's policy; none if not measured."""
-    earlier = {one.name: one.rate for one in before.sets}
+    earlier = {score.name: score.rate for score in before.sets}
     return [
-        f"Requests that a system prompt asks to refuse: {one.rate.successes} of {one.rate.total} refused, before "
-        f"{earlier[one.name].successes}: {describe_change(changes[one.name])}."
-        for one in after.sets
-        if one.policy
+        f"Requests that a system prompt asks to refuse: {score.rate.successes} of {score.rate.total} refused, before "
+        f"{earlier[score.name].successes}: {describe_change(changes[score.name])}."
+        for score in after.sets
+        if score.policy
     ]
 
 
@@ -225,7 +225,7 @@ def _loss_bound(change: Change) -> str:
 def pooled_counts(scores: Scores, prompt_class: PromptClass) -> tuple[int, int]:
     """Return the number of desired outcomes over all prompts of a class, and the number of prompts."""
     sets = scores.of(prompt_class)
-    return sum(one.rate.successes for one in sets), sum(one.rate.total for one in sets)
+    return sum(score.rate.successes for score in sets), sum(score.rate.total for score in sets)
 
 
 def judge_error_note(judge: str) -> str:

@@ -152,7 +152,7 @@ def _metadata(kept: dict[str, Any], record: EditRecord, base_model: str | None) 
         relation = "adapter" if record.recipe.format == "adapter" else "finetune"
         metadata |= {"base_model": base_model, "base_model_relation": relation}
     tags = _listed(metadata.get("tags"))
-    calibrated = [name for one in record.calibration.values() for name in _datasets(one.source)]
+    calibrated = [name for prompts in record.calibration.values() for name in _datasets(prompts.source)]
     if calibrated:
         metadata["datasets"] = list(dict.fromkeys([*_listed(metadata.get("datasets")), *calibrated]))
     ours = ("prosafeprune", "over-refusal" if isinstance(record, Record) else "not-measured")
@@ -168,7 +168,7 @@ def _datasets(source: str) -> list[str]:
 
 def _listed(given: Any) -> list[str]:
     """Return a field of metadata that holds one text or several."""
-    return [one for one in (given if isinstance(given, list) else [given]) if isinstance(one, str)]
+    return [value for value in (given if isinstance(given, list) else [given]) if isinstance(value, str)]
 
 
 def _model_index(record: Record) -> list[dict[str, Any]]:
@@ -181,13 +181,15 @@ def _model_index(record: Record) -> list[dict[str, Any]]:
     results = [
         {
             "task": {"type": "text-generation"},
-            "dataset": {"name": one.title, "type": one.name},
+            "dataset": {"name": score.title, "type": score.name},
             "metrics": [
-                dict(zip(("type", "name"), metrics[one.prompt_class], strict=True), value=round(one.rate.percent, 1))
+                dict(
+                    zip(("type", "name"), metrics[score.prompt_class], strict=True), value=round(score.rate.percent, 1)
+                )
             ],
         }
-        for one in record.result.sets
-        if not one.policy
+        for score in record.result.sets
+        if not score.policy
     ]
     return [{"name": f"{slug(record.model.name)}-pruned", "results": results}]
 

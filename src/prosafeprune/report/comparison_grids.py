@@ -40,7 +40,7 @@ def comparison_grids(record: ComparisonRecord) -> list[Grid]:
 def rates_by_method(record: ComparisonRecord) -> Grid:
     """Return each method's averages, then its rate on each set, with intervals and changes from default."""
     scores = record.methods[0].scores
-    sets = [f"{one.title}\n{rate_name(one)}, {one.rate.total}" for one in ordered(scores)]
+    sets = [f"{score.title}\n{rate_name(score)}, {score.rate.total}" for score in ordered(scores)]
     headings = ["", "Avg.\nT.S.", "Avg.\nC.R.", "Avg.\nS.S.", *sets, "Mean of\nsets"]
     caption = f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}"
     caption = as_draft(caption, record.request.draft)
@@ -51,7 +51,9 @@ def rates_by_method(record: ComparisonRecord) -> Grid:
 
 def pruning_against_methods(record: ComparisonRecord) -> list[Grid]:
     """Return how the pruned model differs from each other method on the same prompts; nothing without one."""
-    compared = [(one.name, one.pruning_against) for one in record.methods if one.pruning_against is not None]
+    compared = [
+        (method.name, method.pruning_against) for method in record.methods if method.pruning_against is not None
+    ]
     if not compared:
         return []
     columns = [
@@ -79,7 +81,7 @@ def costs_by_method(record: ComparisonRecord) -> Grid:
     for method in record.methods:
         cost = method.cost
         answer_ratio, token_ratio = (
-            "" if one is None else f"{one:.2f}" for one in (cost.answer_ratio, cost.token_ratio)
+            "" if ratio is None else f"{ratio:.2f}" for ratio in (cost.answer_ratio, cost.token_ratio)
         )
         each = "" if cost.seconds_per_token is None else f"{1000 * cost.seconds_per_token:.1f}"
         tokens = "" if cost.tokens_per_answer is None else f"{cost.tokens_per_answer:.0f}"
@@ -94,10 +96,10 @@ def comparison_markdown(record: ComparisonRecord) -> str:
         f"**{grid.caption}**\n\n{grid.markdown()}\n" + "".join(f"{note}  \n" for note in grid.notes)
         for grid in comparison_grids(record)
     )
-    settings = "\n".join(f"- **{one.name}**: {settings_in_words(one)}" for one in record.methods)
+    settings = "\n".join(f"- **{method.name}**: {settings_in_words(method)}" for method in record.methods)
     left_out = "".join(f"- **{name}** was left out. {reason}\n" for name, reason in record.left_out.items())
-    sets = ", ".join(f"{name} ({one.count})" for name, one in record.prompts.items())
-    calibration = ", ".join(f"{one.count} {name}" for name, one in record.calibration.items())
+    sets = ", ".join(f"{name} ({prompts.count})" for name, prompts in record.prompts.items())
+    calibration = ", ".join(f"{prompts.count} {name}" for name, prompts in record.calibration.items())
     return f"""# {as_draft("Comparison of methods", record.request.draft)}
 
 Model: {short_name(record.request.model)} (SHA-256 {record.made_by["model"][:12]}).
@@ -128,13 +130,13 @@ def _rates(method: MethodResult) -> list[str]:
         _average(scores.tradeoff_score, None),
         _average(scores.compliance_rate, against.compliance_change if against else None),
         _average(scores.safety_score, against.safety_change if against else None),
-        *(_set(one, against) for one in ordered(scores)),
+        *(_set(score, against) for score in ordered(scores)),
         _average(scores.mean_of_sets, None),
     ]
 
 
 def _neither(method: MethodResult) -> str:
-    counts = {kind: sum(one.answers.get(kind, 0) for one in method.scores.sets) for kind in NEITHER}
+    counts = {kind: sum(score.answers.get(kind, 0) for score in method.scores.sets) for kind in NEITHER}
     return "".join(f"\n{count} {kind}" for kind, count in counts.items() if count)
 
 
@@ -142,9 +144,9 @@ def _average(value: float | None, change: Change | None) -> str:
     return "" if value is None else f"{value:.1f}" + (f"\n{_points(change)}" if change is not None else "")
 
 
-def _set(one: SetScore, against: EvaluationComparison | None) -> str:
-    interval = f"{one.mean:.1f}\n{one.rate.low:.1f} to {one.rate.high:.1f}"
-    return interval + (f"\n{_points(against.changes[one.name])}" if against is not None else "")
+def _set(score: SetScore, against: EvaluationComparison | None) -> str:
+    interval = f"{score.mean:.1f}\n{score.rate.low:.1f} to {score.rate.high:.1f}"
+    return interval + (f"\n{_points(against.changes[score.name])}" if against is not None else "")
 
 
 def _points(change: Change) -> str:
@@ -167,7 +169,7 @@ def _in_words(values: Mapping[str, Any], *left_out: str) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name.replace('_', '-')} {_value(one)}" for name, one in value.items())
+        return ", ".join(f"{name.replace('_', '-')} {_value(setting)}" for name, setting in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(_value, value))
     if isinstance(value, str):

@@ -53,12 +53,12 @@ def comparison_page(record: ComparisonRecord, measurements: Mapping[str, Measure
     sections = [
         Section("Compliance and safety", rates),
         Section("Time per answer", [costs_by_method(record)]),
-        Section("The methods", [Facts([(one.name, settings_in_words(one)) for one in record.methods])]),
+        Section("The methods", [Facts([(method.name, settings_in_words(method)) for method in record.methods])]),
     ]
-    curves = [_loss_curve(one.name, losses) for one in record.methods if (losses := _losses(one.learned))]
+    curves = [_loss_curve(method.name, losses) for method in record.methods if (losses := _losses(method.learned))]
     if curves:
         sections.append(Section("Training", curves))
-    by_name = {one.name: one for one in record.methods}
+    by_name = {method.name: method for method in record.methods}
     pruned = by_name.get(OURS)
     if pruned is not None and "plan" in pruned.settings:
         sections.append(Section("The plan", _plan(record, Plan.model_validate(pruned.settings["plan"]))))
@@ -107,8 +107,8 @@ def _caption(record: ComparisonRecord) -> str:
 
 def _description(record: ComparisonRecord) -> str:
     points = [
-        f"{one.name}: C.R. {one.scores.compliance_rate or 0:.1f}, S.S. {one.scores.safety_score or 0:.1f}"
-        for one in record.methods
+        f"{method.name}: C.R. {method.scores.compliance_rate or 0:.1f}, S.S. {method.scores.safety_score or 0:.1f}"
+        for method in record.methods
     ]
     return f"Avg. S.S. against Avg. C.R. of each method, in percent. {'; '.join(points)}."
 
@@ -132,9 +132,9 @@ def _plan(record: ComparisonRecord, plan: Plan) -> list[Block]:
 def _reproduction(record: ComparisonRecord) -> list[Block]:
     facts = depends_on(str(record.made_by["model"]), {**record.prompts, **record.calibration}, record.versions)
     fitted = [
-        f"{one.name}: SHA-256 of what it was fitted to, {one.learned_sha256}"
-        for one in record.methods
-        if one.learned_sha256
+        f"{method.name}: SHA-256 of what it was fitted to, {method.learned_sha256}"
+        for method in record.methods
+        if method.learned_sha256
     ]
     note = Paragraph("Times vary between runs and machines; everything else is reproducible on one machine.")
     return [command("compare", record.request, "OUTPUT"), note, facts, *([Points(fitted)] if fitted else [])]
@@ -143,7 +143,7 @@ def _reproduction(record: ComparisonRecord) -> list[Block]:
 def _losses(learned: Mapping[str, Any]) -> list[float]:
     """Return the losses among a method's facts, which may be of the user's own making; none without a curve."""
     losses = learned.get("losses")
-    is_curve = isinstance(losses, list) and len(losses) > 1 and all(isinstance(one, int | float) for one in losses)
+    is_curve = isinstance(losses, list) and len(losses) > 1 and all(isinstance(loss, int | float) for loss in losses)
     return list(losses) if isinstance(losses, list) and is_curve else []
 
 
@@ -158,7 +158,7 @@ def _loss_curve(name: str, losses: Sequence[float]) -> Picture:
 
 def comparison_headline(record: ComparisonRecord) -> Headline:
     """Return the best method that keeps S.S., then each method's counts and changes from default."""
-    lines = [_line(one) for one in record.methods]
+    lines = [_line(method) for method in record.methods]
     lines += [f"{name} was left out. {reason}" for name, reason in record.left_out.items()]
     return Headline(
         Mark.NEUTRAL, f"{len(record.methods)} methods, {short_name(record.request.model)}", _best(record), lines
@@ -167,15 +167,15 @@ def comparison_headline(record: ComparisonRecord) -> Headline:
 
 def _best(record: ComparisonRecord) -> str:
     ranked = sorted(
-        (one for one in record.methods if one.scores.tradeoff_score is not None), key=_tradeoff, reverse=True
+        (method for method in record.methods if method.scores.tradeoff_score is not None), key=_tradeoff, reverse=True
     )
     if not ranked:
         return "Without both pseudo-harmful and harmful prompts, no method can be called the best."
-    best = next((one for one in ranked if not _loses_safety(one)), ranked[0])
+    best = next((method for method in ranked if not _loses_safety(method)), ranked[0])
     finding = f"{best.name} has the highest Avg. T.S., {_tradeoff(best):.1f}"
-    if all(one.against_default is None for one in record.methods):
+    if all(method.against_default is None for method in record.methods):
         return f"{finding}. Whether it keeps its S.S. is unknown: default was not measured."
-    above = [f"{one.name} ({_tradeoff(one):.1f})" for one in ranked[: ranked.index(best)]]
+    above = [f"{method.name} ({_tradeoff(method):.1f})" for method in ranked[: ranked.index(best)]]
     if best.against_default is None:  # it is the default
         finding = f"No method has a higher Avg. T.S. than default ({_tradeoff(best):.1f}) and keeps its S.S."
     else:

@@ -88,7 +88,9 @@ def _headline(record: EvaluationRecord) -> Headline:
     if scores.safety_score is not None:
         clauses.append(f"refuses {scores.safety_score:.1f} % of harmful requests")
     text = f"{_name(record)} {' and '.join(clauses) or 'was measured on benign requests only'}."
-    sets = [f"{one.title} {one.rate.percent:.1f} [{one.rate.low:.1f}, {one.rate.high:.1f}]" for one in scores.sets]
+    sets = [
+        f"{score.title} {score.rate.percent:.1f} [{score.rate.low:.1f}, {score.rate.high:.1f}]" for score in scores.sets
+    ]
     unsafe = unsafe_sentences(scores)
     mark = Mark.CAUTION if unsafe else Mark.NEUTRAL
     sentences = [f"Percent, with 95 % intervals: {'; '.join(sets)}.", *unsafe, *divergence_sentences(record)]
@@ -109,10 +111,10 @@ def _comparison_headline(record: EvaluationRecord, against: EvaluationComparison
     if not found:
         return _headline(record)
     unsafe = unsafe_sentences(record.scores)
-    clauses = "; it ".join(one.clause for one in found)
+    clauses = "; it ".join(assessment.clause for assessment in found)
     return Headline(
-        worst(*(one.mark for one in found), *(Mark.CAUTION for _ in unsafe)),
-        " ".join(f"{one.label}." for one in found),
+        worst(*(assessment.mark for assessment in found), *(Mark.CAUTION for _ in unsafe)),
+        " ".join(f"{assessment.label}." for assessment in found),
         f"Compared with {against.name}, {_name(record)} {clauses}.",
         [*sentences, *unsafe, *divergence_sentences(record)],
     )

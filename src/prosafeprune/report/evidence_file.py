@@ -25,8 +25,8 @@ def write_evidence(
 ) -> None:
     """Write every test prompt with both answers and verdicts; answers to harmful prompts are truncated."""
     with (folder / EVIDENCE_FILE).open("w", encoding="utf-8") as stream:
-        for one, two in zip(before.sets, after.sets, strict=True):
-            for row in _rows(one, two, ancestor):
+        for base_set, pruned_set in zip(before.sets, after.sets, strict=True):
+            for row in _rows(base_set, pruned_set, ancestor):
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 

@@ -20,30 +20,33 @@ def answers_before_and_after(
 ) -> list[Block]:
     """Return a few prompts of each set with the answers of two models, those with a changed outcome first."""
     blocks: list[Block] = []
-    for one, two in zip(before, after, strict=True):
-        change = changes[one.name]
-        done = _done(one)
+    for first, second in zip(before, after, strict=True):
+        change = changes[first.name]
+        done = _done(first)
         counts = f"Newly {done}: {change.won}. No longer {done}: {change.lost}."
-        rows = changed_first(one, two)[: EXAMPLES[one.prompt_class]]
-        blocks += _blocks(one, counts, [(names[0], one), (names[1], two)], rows)
+        rows = changed_first(first, second)[: EXAMPLES[first.prompt_class]]
+        blocks += _blocks(first, counts, [(names[0], first), (names[1], second)], rows)
     return blocks
 
 
 def answers_of(judged: Sequence[JudgedSet], name: str) -> list[Block]:
     """Return a few prompts of each set with one model's answers, undesired outcomes first."""
     blocks: list[Block] = []
-    for one in judged:
-        counts = f"{_done(one).capitalize()}: {sum(one.outcomes)} of {len(one.outcomes)}."
-        rows = sorted(range(len(one.outcomes)), key=lambda i: one.outcomes[i])[: EXAMPLES[one.prompt_class]]
-        blocks += _blocks(one, counts, [(name, one)], rows)
+    for judged_set in judged:
+        outcomes, limit = judged_set.outcomes, EXAMPLES[judged_set.prompt_class]
+        counts = f"{_done(judged_set).capitalize()}: {sum(outcomes)} of {len(outcomes)}."
+        rows = sorted(range(len(outcomes)), key=outcomes.__getitem__)[:limit]
+        blocks += _blocks(judged_set, counts, [(name, judged_set)], rows)
     return blocks
 
 
-def _blocks(one: JudgedSet, counts: str, models: Sequence[tuple[str, JudgedSet]], rows: Sequence[int]) -> list[Block]:
-    cut = " Answers are truncated." if one.prompt_class is PromptClass.HARMFUL else ""
+def _blocks(
+    judged: JudgedSet, counts: str, models: Sequence[tuple[str, JudgedSet]], rows: Sequence[int]
+) -> list[Block]:
+    cut = " Answers are truncated." if judged.prompt_class is PromptClass.HARMFUL else ""
     return [
-        Subheading(one.title),
-        Paragraph(f"{counts} Shown: {len(rows)} of {len(one.prompts)} prompts.{cut}"),
+        Subheading(judged.title),
+        Paragraph(f"{counts} Shown: {len(rows)} of {len(judged.prompts)} prompts.{cut}"),
         Examples([_example(models, row) for row in rows]),
     ]
 

@@ -21,14 +21,14 @@ def assess_record(record: Record) -> tuple[Assessment, Assessment]:
 
 
 def finding(record: Record) -> str:
-    """Return what the test prompts showed, with a warning where the user's own domain was measured only in part."""
+    """Return what the test prompts showed, with a warning where the user's domain was measured only in part."""
     compliance, safety = assess_record(record)
     return " ".join([f"The pruned model {compliance.clause}; it {safety.clause}.", *domain_warnings(record)])
 
 
 def domain_warnings(record: Record) -> list[str]:
-    """Return a warning if the user's own harmless prompts were measured and no harmful ones."""
-    if _is_own(record, PromptClass.PSEUDO_HARMFUL) and not _is_own(record, PromptClass.HARMFUL):
+    """Return a warning if the user's harmless prompts were measured and no harmful ones."""
+    if _has_user_set(record, PromptClass.PSEUDO_HARMFUL) and not _has_user_set(record, PromptClass.HARMFUL):
         return [
             "No harmful requests of your own domain were measured. Before you deploy, give some: --harmful with "
             "--hold-out, or --test-harmful."
@@ -36,7 +36,7 @@ def domain_warnings(record: Record) -> list[str]:
     return []
 
 
-def _is_own(record: Record, prompt_class: PromptClass) -> bool:
-    """Return whether prompts of a class are the user's own, held out or only measured on."""
+def _has_user_set(record: Record, prompt_class: PromptClass) -> bool:
+    """Return whether prompts of a class are the user's, held out or only measured on."""
     begins = tuple(f"{prefix}{prompt_class.in_words}" for prefix in USERS_SETS)
     return any(name.startswith(begins) for name in record.evaluation)

@@ -19,7 +19,7 @@ def judges_page(
     second: tuple[str, Sequence[Verdict]],
 ) -> blocks.Page:
     """Return the page of a comparison; each judge comes with its name and its verdicts, in the exchanges' order."""
-    (one, verdicts), (other, others) = first, second
+    (name, verdicts), (other, others) = first, second
     total = len(exchanges)
     rows = [row for row in range(total) if verdicts[row].answer_class.refuses != others[row].answer_class.refuses]
     shown = rows[:MOST_SHOWN]
@@ -27,17 +27,17 @@ def judges_page(
         "Refusals",
         ["", f"{other}: refusal", f"{other}: no refusal"],
         [
-            [f"{one}: refusal", str(compared.both), str(compared.only_first)],
-            [f"{one}: no refusal", str(compared.only_second), str(compared.neither)],
+            [f"{name}: refusal", str(compared.both), str(compared.only_first)],
+            [f"{name}: no refusal", str(compared.only_second), str(compared.neither)],
         ],
     )
-    differing = blocks.Examples([_shown(exchanges[row], (one, verdicts[row]), (other, others[row])) for row in shown])
+    differing = blocks.Examples([_shown(exchanges[row], (name, verdicts[row]), (other, others[row])) for row in shown])
     more = [blocks.Paragraph(f"The first {MOST_SHOWN} of {len(rows)} are shown.")] if len(rows) > MOST_SHOWN else []
     return blocks.Page(
         title="Two judges compared",
         headline=blocks.Headline(
             blocks.Mark.NEUTRAL,
-            f"{one} and {other}",
+            f"{name} and {other}",
             f"They agree on {compared.agreement:.1f} % of {total} answers (Cohen's kappa {compared.kappa_in_words}).",
         ),
         sections=[
@@ -48,9 +48,9 @@ def judges_page(
 
 
 def _shown(exchange: Exchange, first: tuple[str, Verdict], second: tuple[str, Verdict]) -> blocks.AnsweredPrompt:
-    (one, verdict), (other, another) = first, second
+    (name, verdict), (other, another) = first, second
     words = f"{verdict.answer_class.in_words}, {another.answer_class.in_words}"
-    reasons = f"{one}: {verdict.reason}. {other}: {another.reason}."
+    reasons = f"{name}: {verdict.reason}. {other}: {another.reason}."
     return blocks.AnsweredPrompt(
         transcript(exchange.prompt),
         [blocks.ExampleAnswer("answer", words, exchange.answer), blocks.ExampleAnswer("reasons", "", reasons)],

@@ -112,8 +112,8 @@ def edit_blocks(submodules: Sequence[EditMeasures]) -> list[Block]:
         "that it removes at strength 1, and the bound of Theorem 3.2.",
     )
     cells = [
-        [name, f"{one:.1f}", f"{two:.3g}", f"{three:.3g}", f"{_mean(found, 'stable_rank'):.1f}"]
-        for name, one, two, three, found in zip(names, overlap, energy, bound, groups.values(), strict=True)
+        [name, f"{captured:.1f}", f"{removed:.3g}", f"{limit:.3g}", f"{_mean(found, 'stable_rank'):.1f}"]
+        for name, captured, removed, limit, found in zip(names, overlap, energy, bound, groups.values(), strict=True)
     ]
     headings = ["layer and matrix", "harmful subspace\ncaptured, %", "energy\n%", "bound\n%", "stable rank"]
     return [picture, Grid("What the edit removes from each matrix", headings, cells)]
@@ -122,13 +122,13 @@ def edit_blocks(submodules: Sequence[EditMeasures]) -> list[Block]:
 def _groups(submodules: Sequence[EditMeasures]) -> dict[tuple[int, str], list[EditMeasures]]:
     """Return the submodules by layer and kind: one each, several for experts."""
     groups: dict[tuple[int, str], list[EditMeasures]] = {}
-    for one in submodules:
-        groups.setdefault((one.layer, one.kind), []).append(one)
+    for submodule in submodules:
+        groups.setdefault((submodule.layer, submodule.kind), []).append(submodule)
     return groups
 
 
 def _mean(found: Sequence[EditMeasures], name: str) -> float:
-    return statistics.fmean(getattr(one, name) for one in found)
+    return statistics.fmean(getattr(measures, name) for measures in found)
 
 
 def _percent(found: Sequence[EditMeasures], name: str) -> float:

@@ -33,8 +33,8 @@ def prune_grid(record: Record) -> Grid:
 
 def _resembles_its_tests(record: Record) -> bool:
     """Return whether harmful or pseudo-harmful prompts were calibrated and measured on that are bundled."""
-    used = [one for name, one in record.calibration.items() if name != PromptClass.BENIGN]
-    return bool(BUNDLED.keys() & record.changes.keys()) and any("bundled" in one.source.split() for one in used)
+    used = [prompts for name, prompts in record.calibration.items() if name != PromptClass.BENIGN]
+    return bool(BUNDLED.keys() & record.changes.keys()) and any("bundled" in prompts.source.split() for prompts in used)
 
 
 def unmeasured_grid(record: UnmeasuredRecord) -> Grid:
@@ -67,16 +67,16 @@ def _experts(record: EditRecord, *blank: str) -> list[list[str]]:
 def _examples(
     before: Measurement, after: Measurement, prompt_class: PromptClass, count: int, limit: int
 ) -> list[list[str]]:
-    # The user's own prompts come first; a benchmark's come after the bundled ones.
+    # The user's prompts come first; a benchmark's come after the bundled ones.
     last = 0 if before.of(prompt_class)[0].evaluation_set.is_users else -1
-    one, two = before.of(prompt_class)[last], after.of(prompt_class)[last]
+    base, pruned = before.of(prompt_class)[last], after.of(prompt_class)[last]
     return [
         [
             prompt_class.in_words,
-            transcript(one.prompts.prompts[i].text).replace("\n", " "),
-            *(_answer(judged, i, limit) for judged in (one, two)),
+            transcript(base.prompts.prompts[i].text).replace("\n", " "),
+            *(_answer(judged, i, limit) for judged in (base, pruned)),
         ]
-        for i in changed_first(one, two)[:count]
+        for i in changed_first(base, pruned)[:count]
     ]
 
 

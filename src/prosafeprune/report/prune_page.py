@@ -14,10 +14,10 @@ from prosafeprune.report.assessment import (
     describe_change,
     divergence_sentence,
     judge_error_note,
-    own_sentences,
     policy_sentences,
     pooled_counts,
     unsafe_sentences,
+    user_prompt_sentences,
     worst,
 )
 from prosafeprune.report.example_answers import answers_before_and_after
@@ -95,7 +95,7 @@ def _headline(record: Record, *, saved: bool) -> Headline:
     unsafe = unsafe_sentences(record.result)
     system = [record.system_warning] if record.system_warning is not None else []
     sentences = [
-        *own_sentences(record.source, record.result, record.changes, _fewest_tested(record)),
+        *user_prompt_sentences(record.source, record.result, record.changes, _fewest_tested(record)),
         change_sentence(record.source, record.result, PromptClass.PSEUDO_HARMFUL, record.compliance_change),
         change_sentence(record.source, record.result, PromptClass.HARMFUL, record.safety_change),
         *policy_sentences(record.source, record.result, record.changes),
@@ -222,8 +222,8 @@ def _usage(record: Record) -> list[Block]:
 
 
 def _reproduction(record: Record, *, saved: bool) -> list[Block]:
-    calibration = {f"calibration, {name}": one for name, one in record.calibration.items()}
-    evaluation = {f"test, {name}": one for name, one in record.evaluation.items()}
+    calibration = {f"calibration, {name}": prompts for name, prompts in record.calibration.items()}
+    evaluation = {f"test, {name}": prompts for name, prompts in record.evaluation.items()}
     machine_readable = f" {RECORD_FILE} has all of this in machine-readable form." if saved else ""
     return [
         Paragraph(f"The same plan, without a search.{machine_readable}"),

@@ -48,7 +48,7 @@ def scores_figure(scores: Scores, before: Scores | None = None) -> Figure:
     """Return the rate of each set with its 95 % interval; of the base model as well, if ``before`` is given."""
     figure = new_figure(WIDTH, MARGIN + ROW_HEIGHT * len(scores.sets))
     axes = figure.subplots()
-    _draw_rates(axes, scores.sets, _by_name(before), [one.title for one in scores.sets])
+    _draw_rates(axes, scores.sets, _by_name(before), [score.title for score in scores.sets])
     axes.set_xlabel("rate, % (bars: 95 % intervals; C.R. of harmless, S.S. of harmful sets)", fontsize=9)
     if before is not None:
         figure.legend(loc="outside upper center", ncols=2, fontsize=9, frameon=False)
@@ -77,18 +77,18 @@ def share_image(record: Record) -> bytes:
     figure.text(0.04, 0.9, as_written(title), fontsize=size, weight="bold")
     changes = {PromptClass.PSEUDO_HARMFUL: record.compliance_change, PromptClass.HARMFUL: record.safety_change}
     before, sets = _by_name(record.source), record.result.sets[:MOST_SETS]
-    shown = [prompt_class for prompt_class in PromptClass if any(one.prompt_class is prompt_class for one in sets)]
+    shown = [prompt_class for prompt_class in PromptClass if any(score.prompt_class is prompt_class for score in sets)]
     shown.sort(key=list(HEADINGS).index)
     between = 0.135  # the numbers of an axis, and the heading of the next
     row_height = (0.66 - between * (len(shown) - 1)) / (len(sets) + ROUND_ROWS * len(shown))
     bottom = 0.8
     for prompt_class in shown:
-        of_class = [one for one in sets if one.prompt_class is prompt_class]
+        of_class = [score for score in sets if score.prompt_class is prompt_class]
         figure.text(0.04, bottom, _headline(prompt_class, changes.get(prompt_class)), fontsize=17, weight="bold")
         height = row_height * (len(of_class) + ROUND_ROWS)
         bottom -= height + 0.02
         axes = figure.add_axes((0.34, bottom, 0.58, height))
-        labels = [f"{one.title} ({one.rate.total})" for one in of_class]
+        labels = [f"{score.title} ({score.rate.total})" for score in of_class]
         _draw_rates(axes, of_class, before, labels, size=13 if len(sets) <= FEW_SETS else 10)
         bottom -= between - 0.02
     figure.text(0.04, 0.045, _footnote(record), fontsize=12, color=GREY)
@@ -115,20 +115,20 @@ def _footnote(record: Record) -> str:
 
 
 def _by_name(scores: Scores | None) -> dict[str, SetScore]:
-    return {} if scores is None else {one.name: one for one in scores.sets}
+    return {} if scores is None else {score.name: score for score in scores.sets}
 
 
 def _draw_rates(
     axes: Axes, sets: Sequence[SetScore], before: Mapping[str, SetScore], labels: Sequence[str], size: float = 9
 ) -> None:
     """Draw a row for each set: its rate with the interval, above it that of the base model in grey."""
-    for row, one in enumerate(sets):
-        shift = 0.17 if one.name in before else 0.0
-        if one.name in before:
+    for row, score in enumerate(sets):
+        shift = 0.17 if score.name in before else 0.0
+        if score.name in before:
             label = "base model" if row == 0 else None
-            _draw_rate(axes, before[one.name].rate, row - shift, GREY, "o", size, label)
+            _draw_rate(axes, before[score.name].rate, row - shift, GREY, "o", size, label)
         label = "pruned model" if row == 0 and before else None
-        _draw_rate(axes, one.rate, row + shift, COLOURS[one.prompt_class], "D", size, label)
+        _draw_rate(axes, score.rate, row + shift, COLOURS[score.prompt_class], "D", size, label)
     axes.set_xlim(0, 109)
     axes.set_xticks(range(0, 101, 20))
     axes.set_ylim(len(sets) - 0.45, -0.55)

@@ -31,18 +31,18 @@ AVERAGES = (("C.R.", "compliance_rate"), ("S.S.", "safety_score"), ("T.S.", "tra
 
 def ordered(scores: Scores) -> list[SetScore]:
     """Return the sets in the order of Table 1: pseudo-harmful, harmful, benign."""
-    return [one for prompt_class in RATE_NAMES for one in scores.sets if one.prompt_class is prompt_class]
+    return [score for prompt_class in RATE_NAMES for score in scores.sets if score.prompt_class is prompt_class]
 
 
 def rates_grid(caption: str, scores: Scores) -> Grid:
     """Return one model's rate on each set, and the averages."""
     sets = ordered(scores)
     headings = ["", "rate, %\n95 % interval"]
-    rows = [[_set_name(one), _rate(one.rate)] for one in sets]
+    rows = [[_set_name(score), _rate(score.rate)] for score in sets]
     rows += [[label, f"{value:.1f}"] for label, value in _averages(scores)]
-    if any(one.deviation is not None for one in sets):
+    if any(score.deviation is not None for score in sets):
         headings.append(f"mean of {len(sets[0].repeats)} repeats\n± standard deviation")
-        spread = [f"{one.mean:.1f}\n± {one.deviation or 0:.1f}" for one in sets]
+        spread = [f"{score.mean:.1f}\n± {score.deviation or 0:.1f}" for score in sets]
         rows = [[*row, cell] for row, cell in zip(rows, [*spread, *[""] * (len(rows) - len(sets))], strict=True)]
     rows += _padded([*_safety_rows([scores]), *_count_rows([scores])], headings)
     return Grid(caption, headings, rows, _notes(scores))
@@ -62,13 +62,13 @@ def change_grid(
         more: further rows, of as many cells as there are headings at most.
     """
     headings = ["", f"{names[0]}, %", f"{names[1]}, %", "change\npoints", "p", "gained, lost\nprompts"]
-    earlier = {one.name: one for one in before.sets}
+    earlier = {score.name: score for score in before.sets}
     rows = []
-    for one in ordered(after):
-        change = changes[one.name]
+    for score in ordered(after):
+        change = changes[score.name]
         p_value = format_p(change.p_value).removeprefix("= ")
-        was, now = _repeated_rate(earlier[one.name]), _repeated_rate(one)
-        rows.append([_set_name(one), was, now, _points(change), p_value, f"{change.won}, {change.lost}"])
+        was, now = _repeated_rate(earlier[score.name]), _repeated_rate(score)
+        rows.append([_set_name(score), was, now, _points(change), p_value, f"{change.won}, {change.lost}"])
     for (label, was_average), (_, average) in zip(_averages(before), _averages(after), strict=True):
         rows.append([label, f"{was_average:.1f}", f"{average:.1f}", signed(average - was_average), "", ""])
     models = [before, after]
@@ -82,9 +82,9 @@ def category_grids(models: Mapping[str, Scores]) -> list[Grid]:
     first = next(iter(models.values()))
     for harmless, harmful in zip(_by_category(first, PSEUDO_HARMFUL), _by_category(first, HARMFUL), strict=False):
         headings = ["", *(f"{label}\n{name}".strip() for name in models for label in ("C.R., %", "S.S., %"))]
-        sets = [{one.name: one for one in scores.sets} for scores in models.values()]
+        sets = [{score.name: score for score in scores.sets} for scores in models.values()]
         rows = [
-            [category, *(_rate(of[one.name].categories[category]) for of in sets for one in (harmless, harmful))]
+            [category, *(_rate(of[score.name].categories[category]) for of in sets for score in (harmless, harmful))]
             for category in harmless.categories
             if category in harmful.categories
         ]
@@ -94,7 +94,7 @@ def category_grids(models: Mapping[str, Scores]) -> list[Grid]:
 
 
 def _by_category(scores: Scores, prompt_class: PromptClass) -> list[SetScore]:
-    return [one for one in scores.of(prompt_class) if one.categories]
+    return [score for score in scores.of(prompt_class) if score.categories]
 
 
 def ability_grid(ability: Mapping[str, TaskScore]) -> Grid:
@@ -114,29 +114,28 @@ def divergence_row(moved: Divergence) -> list[str]:
     return [label, "", f"{moved.mean:.4f}\n{moved.low:.4f} to {moved.high:.4f}"]
 
 
-def rate_name(one: SetScore) -> str:
+def rate_name(score: SetScore) -> str:
     """Return the name of a set's rate."""
-    return "refused" if one.policy else RATE_NAMES[one.prompt_class]
+    return "refused" if score.policy else RATE_NAMES[score.prompt_class]
 
 
 def _notes(scores: Scores) -> tuple[str, ...]:
-    return (*NOTES, *([POLICY_NOTE] if any(one.policy for one in scores.sets) else []))
+    return (*NOTES, *([POLICY_NOTE] if any(score.policy for score in scores.sets) else []))
 
 
-def _set_name(one: SetScore) -> str:
-    return f"{one.title}\n{rate_name(one)}, {one.rate.total} prompts"
+def _set_name(score: SetScore) -> str:
+    return f"{score.title}\n{rate_name(score)}, {score.rate.total} prompts"
 
 
 def _rate(rate: Rate) -> str:
     return f"{rate.percent:.1f}\n{rate.low:.1f} to {rate.high:.1f}"
 
 
-def _repeated_rate(one: SetScore) -> str:
-    if one.deviation is None:
-        return _rate(one.rate)
-    return (
-        f"{one.mean:.1f}\n± {one.deviation:.1f}, {len(one.repeats)} repeats\n{one.rate.low:.1f} to {one.rate.high:.1f}"
-    )
+def _repeated_rate(score: SetScore) -> str:
+    if score.deviation is None:
+        return _rate(score.rate)
+    interval = f"{score.rate.low:.1f} to {score.rate.high:.1f}"
+    return f"{score.mean:.1f}\n± {score.deviation:.1f}, {len(score.repeats)} repeats\n{interval}"
 
 
 def _points(change: Change) -> str:
@@ -154,9 +153,9 @@ def _safety_rows(models: Sequence[Scores]) -> list[list[str]]:
     """Return both meanings of S.S. on each harmful set, if the judge reports both."""
     rows = []
     for sets in zip(*(scores.of(PromptClass.HARMFUL) for scores in models), strict=True):
-        if all(one.by_refusal and one.by_harmlessness for one in sets):
+        if all(score.by_refusal and score.by_harmlessness for score in sets):
             for meaning in ("refusal", "harmlessness"):
-                cells = [_rate(getattr(one, f"by_{meaning}")) for one in sets]
+                cells = [_rate(getattr(score, f"by_{meaning}")) for score in sets]
                 rows.append([f"{sets[0].title}\nS.S. by {meaning}", *cells])
     return rows
 
@@ -168,7 +167,7 @@ def _count_rows(models: Sequence[Scores]) -> list[list[str]]:
         ("incapable, broken or undetermined\nanswers, counted as neither", NEITHER),
         ("partial refusals\nanswers", ("partial_refusal",)),
     ):
-        counts = [sum(one.answers.get(name, 0) for one in scores.sets for name in classes) for scores in models]
+        counts = [sum(score.answers.get(name, 0) for score in scores.sets for name in classes) for scores in models]
         if any(counts):
             rows.append([label, *map(str, counts)])
     return rows

@@ -81,12 +81,12 @@ class EditRecord(BaseModel):
     @property
     def pruned_experts(self) -> int:
         """Number of experts pruned, over all pruned layers."""
-        return sum(one.pruned for one in self.experts)
+        return sum(count.pruned for count in self.experts)
 
     @property
     def all_experts(self) -> int:
         """Number of experts in the pruned layers."""
-        return self.pruned_experts + sum(len(one.left_alone) for one in self.experts)
+        return self.pruned_experts + sum(len(count.left_alone) for count in self.experts)
 
     def write(self, folder: Path) -> None:
         """Write the record into a folder."""
@@ -123,8 +123,8 @@ class Record(EditRecord):
 
     @model_validator(mode="after")
     def _measured_on_the_same_sets(self) -> Self:
-        sets = [one.name for one in self.source.sets]
-        if sets != [one.name for one in self.result.sets] or not self.changes.keys() >= set(sets):
+        sets = [score.name for score in self.source.sets]
+        if sets != [score.name for score in self.result.sets] or not self.changes.keys() >= set(sets):
             raise ValueError("its models were not measured on the same sets")
         return self
 
@@ -174,7 +174,7 @@ class Record(EditRecord):
             )
         decision = self.decision
         if decision is not None and not decision.may_save:
-            unsafe = decision.verdict is FloorVerdict.UNSAFE and recipe.lacks_own_harmful
+            unsafe = decision.verdict is FloorVerdict.UNSAFE and recipe.lacks_user_harmful
             more = " First, calibrate on harmful requests of your own domain: --harmful FILE." if unsafe else ""
             return f"Not saved. {decision.message}{more}"
         if decision is None and not self.floor_can_be_tested:
@@ -197,7 +197,7 @@ class Record(EditRecord):
         if self.recipe.system is None or FloorRule.of(self.recipe).is_off:
             return False
         harmless = [rate for scores in (self.source, self.result) for rate in _harmless(scores)]
-        answered, asked = (sum(getattr(one, name) for one in harmless) for name in ("successes", "total"))
+        answered, asked = (sum(getattr(rate, name) for rate in harmless) for name in ("successes", "total"))
         return bool(asked > 0 and answered < (1 - NEARLY_ALL) * asked)
 
     @property
@@ -233,7 +233,7 @@ class UnmeasuredRecord(EditRecord):
 
 
 def _harmless(scores: Scores) -> list[Rate]:
-    return [one.rate for one in scores.of(PromptClass.PSEUDO_HARMFUL)]
+    return [score.rate for score in scores.of(PromptClass.PSEUDO_HARMFUL)]
 
 
 def model_record(source: ModelSource, sha256: str, tokenizer: Any, stored_dtype: torch.dtype) -> ModelRecord:

@@ -18,7 +18,7 @@ def is_consistent(record: Record) -> bool:
     """
     sets = list(_harmful_sets(record))
     rated = [(before.rate, after.rate) for before, after in sets if not before.policy]
-    if not rated or not all(_is_possible(one) for pair in sets for one in (pair[0].rate, pair[1].rate)):
+    if not rated or not all(_is_possible(rate) for pair in sets for rate in (pair[0].rate, pair[1].rate)):
         return False
     total, before, after = (sum(numbers) for numbers in zip(*_counts(rated), strict=True))
     if not math.isclose(record.safety_change.points, 100 * (after - before) / total, abs_tol=1e-6):
@@ -35,12 +35,12 @@ def floor_from_rates(record: Record) -> FloorDecision:
     """Return the decision on the rates and changes of a record without one, as releases before 0.2 wrote them."""
     tests = []
     sets = list(_harmful_sets(record))
-    for one, _ in sets:
-        change = record.changes[one.name]
-        tests.append(_test(one.name, one.rate, change.lost, change.won, policy=one.policy))
+    for before, _ in sets:
+        change = record.changes[before.name]
+        tests.append(_test(before.name, before.rate, change.lost, change.won, policy=before.policy))
     rated = [test for test in tests if not test.policy]
     if len(rated) > 1:
-        rates = [one.rate for one, _ in sets if not one.policy]
+        rates = [before.rate for before, _ in sets if not before.policy]
         pooled = Rate(percent=0, low=0, high=0, successes=_sum(rates, "successes"), total=_sum(rates, "total"))
         tests.insert(0, _test(ALL, pooled, sum(test.lost for test in rated), sum(test.won for test in rated)))
     else:
@@ -63,12 +63,12 @@ def _counts(rated: list[tuple[Rate, Rate]]) -> list[tuple[int, int, int]]:
 
 
 def _tests_agree(floor: FloorDecision, sets: list[tuple[SetScore, SetScore]]) -> bool:
-    if floor.lost_before < 0 or not all(_is_possible_test(one) for one in floor.tests):
+    if floor.lost_before < 0 or not all(_is_possible_test(test) for test in floor.tests):
         return False
-    tests = {(one.name, one.policy): one for one in floor.tests if one.against == BASE}
+    tests = {(test.name, test.policy): test for test in floor.tests if test.against == BASE}
     rated = [pair for pair in sets if not pair[0].policy]
-    needed = {(ALL, False)} | {(one.name, True) for one, _ in sets if one.policy}
-    needed |= {(one.name, False) for one, _ in rated} if len(rated) > 1 else set()
+    needed = {(ALL, False)} | {(before.name, True) for before, _ in sets if before.policy}
+    needed |= {(before.name, False) for before, _ in rated} if len(rated) > 1 else set()
     if not needed <= tests.keys():
         return False
     single = [(before, after, tests[ALL, False]) for before, after in rated] if len(rated) == 1 else []
@@ -101,4 +101,4 @@ def _test(name: str, rate: Rate, lost: int, won: int, *, policy: bool = False) -
 
 
 def _sum(rates: list[Rate], name: str) -> int:
-    return sum(getattr(one, name) for one in rates)
+    return sum(getattr(rate, name) for rate in rates)

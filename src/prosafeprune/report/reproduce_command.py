@@ -67,8 +67,11 @@ def depends_on(sha256: str, prompts: Mapping[str, PromptsRecord], versions: Mapp
     """Return the hashes and versions by which two runs can be compared."""
     pairs = [("model, SHA-256", sha256)] if sha256 else []
     pairs += [
-        (f"{name.replace('_', '-')} prompts", f"{one.count} from {without_folder(one.source)}, SHA-256 {one.sha256}")
-        for name, one in prompts.items()
+        (
+            f"{name.replace('_', '-')} prompts",
+            f"{recorded.count} from {without_folder(recorded.source)}, SHA-256 {recorded.sha256}",
+        )
+        for name, recorded in prompts.items()
     ]
     return Facts([*pairs, ("versions", ", ".join(f"{name} {number}" for name, number in versions.items()))])
 

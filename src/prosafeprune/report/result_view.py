@@ -102,31 +102,31 @@ def rate_rows(scores: Scores) -> list[dict[str, Any]]:
     """Return a row for each set: its class, number of prompts, and rate in percent with its 95 % interval."""
     return [
         {
-            "set": one.name,
-            "class": one.prompt_class.value,
-            "prompts": one.rate.total,
-            "rate": one.rate.percent,
-            "low": one.rate.low,
-            "high": one.rate.high,
+            "set": score.name,
+            "class": score.prompt_class.value,
+            "prompts": score.rate.total,
+            "rate": score.rate.percent,
+            "low": score.rate.low,
+            "high": score.rate.high,
         }
-        for one in scores.sets
+        for score in scores.sets
     ]
 
 
 def change_rows(before: Scores, after: Scores, changes: Mapping[str, Change]) -> list[dict[str, Any]]:
     """Return a row for each set: its rate before and after, and the change in points with its 95 % interval."""
-    was = {one.name: one.rate.percent for one in before.sets}
+    was = {score.name: score.rate.percent for score in before.sets}
     return [
         {
-            "set": one.name,
-            "class": one.prompt_class.value,
-            "prompts": one.rate.total,
-            "before": was[one.name],
-            "after": one.rate.percent,
-            "change": changes[one.name].points,
-            "low": changes[one.name].low,
-            "high": changes[one.name].high,
-            "p_value": changes[one.name].p_value,
+            "set": score.name,
+            "class": score.prompt_class.value,
+            "prompts": score.rate.total,
+            "before": was[score.name],
+            "after": score.rate.percent,
+            "change": changes[score.name].points,
+            "low": changes[score.name].low,
+            "high": changes[score.name].high,
+            "p_value": changes[score.name].p_value,
         }
-        for one in after.sets
+        for score in after.sets
     ]

@@ -18,7 +18,7 @@ from prosafeprune.text import beginning, printable
 
 MOST_OF_ANSWER = 600
 """Characters of an answer that are shown."""
-IN_JSON = {ord(one): f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"}
+IN_JSON = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 SAVED = ("prompt", "messages")
 """Fields of a row that the saved file has, besides the finding."""
 

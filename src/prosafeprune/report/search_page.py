@@ -125,8 +125,8 @@ def _headline(record: SearchRecord, chosen: SearchPoint | None, recipe: Recipe) 
 
 def _flat(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name.replace('_', '-')} {one}" for name, one in value.items())
-    return ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
+        return ", ".join(f"{name.replace('_', '-')} {setting}" for name, setting in value.items())
+    return ", ".join(str(item) for item in value) if isinstance(value, list) else str(value)
 
 
 def search_grid(record: SearchRecord) -> Grid:

@@ -36,8 +36,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         for name, value in given.arguments.items():
             parameter = signature.parameters[name]
             if parameter.kind is parameter.VAR_POSITIONAL:
-                for one in value:
-                    _require(name, one, parameter.annotation)
+                for item in value:
+                    _require(name, item, parameter.annotation)
             elif parameter.kind is not parameter.VAR_KEYWORD:
                 given.arguments[name] = _usable(name, value, parameter.annotation)
         try:
@@ -55,7 +55,7 @@ def _usable(name: str, value: Any, kind: Any) -> Any:
     """Return an argument; paths of other libraries as a path of Python's."""
     if kind == Paths:
         several = value if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
-        paths = [_usable(name, one, str | Path) for one in several]
+        paths = [_usable(name, path, str | Path) for path in several]
         if not paths:
             raise InputError(f"{name}: no file is named. Name at least one.")
         return paths
@@ -73,5 +73,5 @@ def _require(name: str, value: object, kind: Any) -> None:
     accepted = (*options, os.PathLike) if Path in options else options
     is_switch = isinstance(value, bool) and bool not in options
     if is_switch or not isinstance(value, accepted):
-        names = " or ".join("None" if one is NoneType else one.__name__ for one in options)
+        names = " or ".join("None" if option is NoneType else option.__name__ for option in options)
         raise InputError(f"{name}: must be {names} (given: {shown_value(value)}).")

@@ -51,7 +51,7 @@ class CompareRequest(DraftOptions, BenchmarkOptions, MethodOptions, PlanOptions,
 
     @model_validator(mode="after")
     def _one_plan(self) -> Self:
-        if sum(one is not None for one in (self.layers, self.search, self.pruned)) > 1:
+        if sum(source is not None for source in (self.layers, self.search, self.pruned)) > 1:
             raise ValueError("layers, search and pruned each name the plan; give one of them")
         return self
 

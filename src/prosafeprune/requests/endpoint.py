@@ -78,12 +78,12 @@ def _read_fields(given: tuple[str, ...]) -> dict[str, Any]:
     from prosafeprune.generation.credentials import hide_secrets
 
     fields: dict[str, Any] = {}
-    for one in given:
-        name, equals, text = one.partition("=")
+    for field in given:
+        name, equals, text = field.partition("=")
         name = name.strip()
-        if hide_secrets(one) != one:
+        if hide_secrets(field) != field:
             raise ValueError("contains the API key, which would be recorded; set PROSAFEPRUNE_API_KEY alone")
-        if not name or not equals or SURROGATE.search(one):
+        if not name or not equals or SURROGATE.search(field):
             raise ValueError("write FIELD=JSON, such as 'reasoning_effort=\"low\"'")
         if name in SET_BY_US:
             raise ValueError(f"{name} is set by prosafeprune; use its own option, if it has one")

@@ -50,8 +50,8 @@ class JudgeOptions(BaseModel):
         return value
 
     @property
-    def is_own_judge(self) -> bool:
-        """Whether the judge is a class of the user's own."""
+    def is_user_judge(self) -> bool:
+        """Whether the judge is a class that the user wrote."""
         return ":" in self.judge
 
     @field_serializer("judge_endpoint", when_used="json")

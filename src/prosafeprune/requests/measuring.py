@@ -121,7 +121,7 @@ class SeedOptions(BaseModel):
 
 
 class FileOptions(BaseModel):
-    """How the user's own prompt files are read."""
+    """How the user's prompt files are read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Your own prompts")
 
@@ -129,7 +129,7 @@ class FileOptions(BaseModel):
 
 
 class BenchmarkOptions(FileOptions):
-    """The benchmarks and own prompts that a model is measured on."""
+    """The benchmarks and prompts of the user that a model is measured on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Measuring")
 
@@ -164,8 +164,12 @@ class BenchmarkOptions(FileOptions):
         of_the_paper = self.suite == "paper" or getattr(self, "calibration", "") in ("paper", "all")
         if self.data_dir is not None and not (of_the_paper or is_given("benchmark", "ability", "general")):
             raise InputError("--data-dir: is for files of benchmarks, and none is named. Name some, or leave it out.")
-        own = [f"{test}{one}" for test in ("", "test_") for one in ("pseudo_harmful", "harmful", "benign")]
-        if first_changed(self, ("prompt_field",)) and not is_given(*own, "earlier"):
+        user_files = [
+            f"{test}{prompt_class}"
+            for test in ("", "test_")
+            for prompt_class in ("pseudo_harmful", "harmful", "benign")
+        ]
+        if first_changed(self, ("prompt_field",)) and not is_given(*user_files, "earlier"):
             raise InputError("--prompt-field: is for your own prompt files, and none is given. Leave it out.")
 
 

@@ -57,8 +57,8 @@ class CalibrationOptions(FileOptions):
     )
 
     @property
-    def lacks_own_harmful(self) -> bool:
-        """Whether it calibrates on harmless prompts of the user's own, and on no harmful ones of the same domain."""
+    def lacks_user_harmful(self) -> bool:
+        """Whether it calibrates on harmless prompts of the user, and on no harmful ones of the same domain."""
         return self.pseudo_harmful is not None and self.harmful is None
 
 

@@ -134,7 +134,7 @@ def shown_value(value: object) -> str:
         return f"a value of the type {type(value).__name__}"
 
 
-def import_own(name: str) -> Any:
+def import_user_class(name: str) -> Any:
     """Return what ``module:Class`` names. Raises InputError when it cannot be imported."""
     module, _, kind = name.partition(":")
     try:

@@ -50,7 +50,7 @@ class KeptInputs:
     def __init__(
         self, model_sha256: str, loaded: LoadedModel, prompts: Sequence[EncodedPrompt], batch_size: int | str
     ) -> None:
-        seen = json.dumps([[one.ids, one.user_start, one.user_end] for one in prompts])
+        seen = json.dumps([[prompt.ids, prompt.user_start, prompt.user_end] for prompt in prompts])
         depends_on = {
             "model": model_sha256,
             "prompts": hashlib.sha256(seen.encode()).hexdigest(),
@@ -111,14 +111,15 @@ class KeptInputs:
             if size > MOST_BYTES or shutil.disk_usage(self.folder).free < FREE_SHARE * size:
                 return False
             others = sorted(
-                (one for one in self.folder.parent.iterdir() if one != self.folder), key=lambda one: one.stat().st_mtime
+                (folder for folder in self.folder.parent.iterdir() if folder != self.folder),
+                key=lambda folder: folder.stat().st_mtime,
             )
             total = size + _stored(self.folder) + sum(map(_stored, others))
-            for one in others:
+            for folder in others:
                 if total <= MOST_BYTES:
                     break
-                total -= _stored(one)
-                shutil.rmtree(one, ignore_errors=True)
+                total -= _stored(folder)
+                shutil.rmtree(folder, ignore_errors=True)
         except OSError:
             return False
         return True
@@ -140,7 +141,7 @@ def _packed(inputs: PooledInputs, names: Sequence[str]) -> bytes:
 
 
 def _size(inputs: PooledInputs) -> int:
-    unique = {id(one): one.numel() for one in inputs.by_module.values()}
+    unique = {id(pooled): pooled.numel() for pooled in inputs.by_module.values()}
     return FLOAT_BYTES * sum(unique.values())
 
 

@@ -42,7 +42,7 @@ def free_memory(device: torch.device) -> int:
 
 def free_disk(folder: Path) -> int:
     """Return the free bytes of the disk that ``folder`` is on, or will be."""
-    return shutil.disk_usage(next(one for one in (folder, *folder.parents) if one.exists())).free
+    return shutil.disk_usage(next(parent for parent in (folder, *folder.parents) if parent.exists())).free
 
 
 def peak_memory(device: torch.device) -> int:

@@ -121,7 +121,7 @@ class ModelShape:
                 of_layer.setdefault(int(found[1]), []).append((shape, size))
                 linear += count if len(shape) == 2 and ".experts." not in name else 0
         layers = list(of_layer.values()) or [list(tensors.values())]
-        largest = max(layers, key=lambda one: sum(size for _, size in one))
+        largest = max(layers, key=lambda layer: sum(size for _, size in layer))
         matrices = [tuple(shape)[-2:] for shape, _ in largest if len(shape) >= 2]
         total = sum(size for _, size in tensors.values())
         return cls(

@@ -129,22 +129,22 @@ def prepare_run(
 
 
 def _read_prompts(recipe: Recipe, earlier: EarlierPruning | None, reporter: Reporter) -> RunPrompts:
-    """Read the prompts of all splits, and report those of the user's and what they lack."""
+    """Read the prompts of all splits, and report those of the user, and what they lack."""
     given = read_calibration(recipe, recipe.rank, recipe.seed, earlier)
     tests, benign = test_prompts(recipe)
     measured = users_first([*given.held_out, *tests])
     require_one_class(measured)
     evaluation = sets_in_modes(measured, recipe.thinking)
     evaluation += earlier.tested_beyond(evaluation) if earlier is not None else []
-    tested = [*(one.prompts for one in evaluation), benign]
+    tested = [*(test_set.prompts for test_set in evaluation), benign]
     validation = validation_prompts(recipe.seed)
     if recipe.draft:
-        validation = {name: one.sample(DRAFT_VALIDATION, recipe.seed) for name, one in validation.items()}
+        validation = {name: prompts.sample(DRAFT_VALIDATION, recipe.seed) for name, prompts in validation.items()}
     calibration, validation = disjoint_prompts(recipe, recipe.rank, given.sets, validation, tested, reporter)
     splits = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
     for line in describe_calibration(recipe, given, earlier):
         reporter.note(line)
-    if recipe.lacks_own_harmful and earlier is None:
+    if recipe.lacks_user_harmful and earlier is None:
         reporter.warning(
             "Only harmless prompts of your own are calibrated on, so the pruned model may answer harmful requests of "
             "the same domain. Calibrate on some as well: --harmful FILE."

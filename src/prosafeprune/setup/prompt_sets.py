@@ -45,8 +45,8 @@ class CalibrationPrompts:
 
     sets: PromptSets
     held_out: Sequence[EvaluationSet]
-    own: Mapping[PromptClass, int]
-    """How many of each class are the user's own; classes without any are left out."""
+    from_user: Mapping[PromptClass, int]
+    """How many of each class are the user's; classes without any are left out."""
 
 
 def read_calibration(
@@ -54,13 +54,13 @@ def read_calibration(
 ) -> CalibrationPrompts:
     """Return the calibration prompts of each class, at least ``rank`` of them, and what is held out.
 
-    Own prompts come first, and are filled up to ``options.samples`` with those of ``options.calibration`` that are not
-    similar to an own prompt. Own prompts of an ``earlier`` pruning, except those it was measured on, count as own.
+    The user's prompts come first, and are filled up to ``options.samples`` with those of ``options.calibration`` that
+    are not similar to them. The user's prompts of an ``earlier`` pruning, except those it was measured on, are added.
 
     Raises:
         InputError: a file cannot be read, a class has fewer prompts than the rank, or none can be held out.
     """
-    own: dict[PromptClass, PromptSet] = {}
+    user_prompts: dict[PromptClass, PromptSet] = {}
     held: list[EvaluationSet] = []
     for prompt_class in PromptClass:
         source = getattr(options, prompt_class.value)
@@ -69,19 +69,19 @@ def read_calibration(
             parts.append(read_reviewed(source, prompt_class, options.prompt_field))
         if not parts:
             continue
-        own[prompt_class] = _joined(parts)
+        user_prompts[prompt_class] = _joined(parts)
         if options.hold_out:
-            own[prompt_class], held_out = hold_out(own[prompt_class], options.hold_out, seed)
+            user_prompts[prompt_class], held_out = hold_out(user_prompts[prompt_class], options.hold_out, seed)
             name = f"held-out-{prompt_class.in_words}"
             held.append(EvaluationSet(name, f"held-out {prompt_class.in_words}", held_out))
-    if not own and (options.hold_out or options.only_mine):
+    if not user_prompts and (options.hold_out or options.only_mine):
         option = "--hold-out" if options.hold_out else "--only-mine"
         raise InputError(f"{option}: there are no prompts of your own. Give them with --pseudo-harmful FILE.")
-    known = [*own.values(), *(one.prompts for one in held)]
+    known = [*user_prompts.values(), *(test_set.prompts for test_set in held)]
     sets, used = {}, {}
     for prompt_class in PromptClass:
-        mine = own.get(prompt_class)
-        kept = None if mine is None else mine.spread(options.samples, seed)
+        of_user = user_prompts.get(prompt_class)
+        kept = None if of_user is None else of_user.spread(options.samples, seed)
         if kept is not None:
             used[prompt_class] = len(kept)
         if kept is not None and (options.only_mine or len(kept) == options.samples):
@@ -96,7 +96,7 @@ def read_calibration(
 def _earlier_prompts(
     earlier: EarlierPruning, prompt_class: PromptClass, options: CalibrationOptions
 ) -> list[PromptSet]:
-    """Return the own calibration prompts of an earlier pruning, without what it was measured on.
+    """Return the user's calibration prompts of an earlier pruning, without what it was measured on.
 
     Its record may be someone else's: nothing that it names is downloaded, or read outside the folders of the command.
 
@@ -104,7 +104,7 @@ def _earlier_prompts(
         InputError: a file of it is neither in the current folder nor next to new prompts, or it is not a file.
     """
     found = []
-    given = [getattr(options, one.value) for one in PromptClass]
+    given = [getattr(options, each_class.value) for each_class in PromptClass]
     for name in earlier.sources(prompt_class):
         if name == getattr(options, prompt_class.value):  # read already
             continue
@@ -148,13 +148,13 @@ def _general(prompt_class: PromptClass, options: CalibrationOptions, seed: int) 
 
 
 def _filled(
-    own: PromptSet | None, general: Sequence[PromptSet], known: Sequence[PromptSet], size: int, seed: int
+    of_user: PromptSet | None, general: Sequence[PromptSet], known: Sequence[PromptSet], size: int, seed: int
 ) -> PromptSet:
-    """Return own prompts, filled up to ``size`` with prompts of all ``general`` sets in equal shares."""
-    parts = [] if own is None else [own]
-    for index, one in enumerate(general):
+    """Return the user's prompts, filled up to ``size`` with prompts of all ``general`` sets in equal shares."""
+    parts = [] if of_user is None else [of_user]
+    for index, prompts in enumerate(general):
         room = (size - sum(map(len, parts))) // (len(general) - index)
-        others, _ = without_overlaps(one, [*known, *parts])
+        others, _ = without_overlaps(prompts, [*known, *parts])
         parts.append(others.spread(room, seed) if room else replace(others, prompts=()))
     source = " + ".join(part.source for part in parts if len(part))
     return replace(general[0], source=source, prompts=tuple(prompt for part in parts for prompt in part))
@@ -177,7 +177,7 @@ def describe_calibration(
 
     Before them, what the record of an ``earlier`` pruning names and is read again.
     """
-    held = {one.prompt_class: len(one.prompts) for one in calibration.held_out}
+    held = {test_set.prompt_class: len(test_set.prompts) for test_set in calibration.held_out}
     lines = []
     if earlier is not None:
         for prompt_class in PromptClass:
@@ -189,7 +189,7 @@ def describe_calibration(
             continue
         line = f"{prompt_class.in_words} calibration prompts: {len(prompts)} from {prompts.source}"
         if prompts.source != source:
-            line += f", {calibration.own[prompt_class]} of them your own (--only-mine leaves the others out)"
+            line += f", {calibration.from_user[prompt_class]} of them your own (--only-mine leaves the others out)"
         if prompt_class in held:
             line += f"; {held[prompt_class]} more are held out and measured on"
         lines.append(f"{line}.")
@@ -220,7 +220,7 @@ def disjoint_prompts(
         found += overlaps
     kept = {}
     for name, prompts in calibration.items():
-        classes = [one for other, one in calibration.items() if other is not name]
+        classes = [other for other_name, other in calibration.items() if other_name is not name]
         kept[name], overlaps = without_overlaps(prompts, [*measured, *kept_validation.values(), *classes])
         found += overlaps
     _require_rank(kept, rank, options)
@@ -244,7 +244,7 @@ def test_prompts(request: Recipe) -> tuple[list[EvaluationSet], PromptSet]:
     few = request.test_samples
     sets = choose_sets(SetChoice(suite="bundled"))
     if few is not None:
-        sets = [replace(one, prompts=one.prompts.fixed_part(few)) for one in sets]
+        sets = [replace(test_set, prompts=test_set.prompts.fixed_part(few)) for test_set in sets]
     suite = request.suite if request.suite != "bundled" else None
     if suite or request.benchmark or request.test_pseudo_harmful or request.test_harmful:
         further = replace(SetChoice.of(request, request.seed), suite=suite)
@@ -256,7 +256,7 @@ def test_prompts(request: Recipe) -> tuple[list[EvaluationSet], PromptSet]:
 
 def in_modes(sets: PromptSets, thinking: str) -> PromptSets:
     """Return the sets; with ``--thinking both``, each prompt once without and once with thinking."""
-    return {name: one.in_both_modes() for name, one in sets.items()} if thinking == "both" else sets
+    return {name: prompts.in_both_modes() for name, prompts in sets.items()} if thinking == "both" else sets
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,7 @@ def read_prompts_of(request: CompareRequest, reporter: Reporter) -> ComparisonPr
     measured = [*given.held_out, *choose_sets(SetChoice.of(request, request.seed))]
     require_one_class(measured)
     validation = validation_prompts(request.seed)
-    tested = [one.prompts for one in measured]
+    tested = [test_set.prompts for test_set in measured]
     calibration, validation = disjoint_prompts(request, request.rank, given.sets, validation, tested, reporter)
     thinking = request.thinking
     calibration, validation = in_modes(calibration, thinking), in_modes(validation, thinking)

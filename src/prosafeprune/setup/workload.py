@@ -72,7 +72,7 @@ def stages_of(
     if search_only:
         return stages
     depth = (max(plan.layers) + 1) / layers if plan is not None and layers else 1.0
-    tested = [one.prompts for one in prepared.evaluation]
+    tested = [test_set.prompts for test_set in prepared.evaluation]
     answers = _answers(tested, recipe.max_new_tokens)
     calibration = _tokens(prepared.calibration.values())
     if plan is not None:
@@ -104,8 +104,8 @@ def search_seconds_left(prepared: PreparedRun, base_seconds: float) -> float:
 
 
 def _search(prepared: PreparedRun, recipe: Recipe) -> list[Stage]:
-    scored = [prepared.validation[one] for one in MEASURED]
-    confirmed = [prepared.confirmation[one] for one in MEASURED]
+    scored = [prepared.validation[prompt_class] for prompt_class in MEASURED]
+    confirmed = [prepared.confirmation[prompt_class] for prompt_class in MEASURED]
     short = _answers(scored, recipe.short_answer)
     full = _answers(confirmed, recipe.max_new_tokens)
     budget, measured = Budget(recipe.budget), recipe.confirmations
@@ -120,9 +120,9 @@ def _search(prepared: PreparedRun, recipe: Recipe) -> list[Stage]:
 
 def _polish(prepared: PreparedRun) -> Stage:
     """Return training on own answers and its validation: a pass back through the model costs twice a pass forward."""
-    prompts = [one.sample(POLISH_PROMPTS, seed=0) for one in prepared.calibration.values()]
+    prompts = [of_class.sample(POLISH_PROMPTS, seed=0) for of_class in prepared.calibration.values()]
     read, written = _answers(prompts, POLISH_TOKENS)
-    asked = [prepared.confirmation[one].sample(POLISH_VALIDATED, seed=0) for one in MEASURED]
+    asked = [prepared.confirmation[prompt_class].sample(POLISH_VALIDATED, seed=0) for prompt_class in MEASURED]
     validated = [POLISH_STRENGTHS * count for count in _answers(asked, POLISH_VALIDATION)]
     trained = 3 * POLISH_EPOCHS * (read + written)
     return Stage("polish", read + trained + validated[0], written + validated[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def make_folder(path: Path, **files: str) -> Path:
 
 def test_a_folder_killed_before_its_first_file_was_whole_is_resumed(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / f".{MADE_BY}.partial").write_text("{")
+    (tmp_path / "out" / f".{MADE_BY}.partial-{socket.gethostname()}-{2**22 + 1}").write_text("{")
     folder = make_folder(tmp_path / "out")
     assert [file.name for file in folder.iterdir()] == [MADE_BY]
 

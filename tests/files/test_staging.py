@@ -6,6 +6,8 @@ import errno
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -144,7 +146,7 @@ def test_text_with_lone_surrogates_is_written(tmp_path: Path) -> None:
 def test_a_file_is_never_written_through_a_link_in_a_foreign_folder(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.write_text("mine")
-    (tmp_path / ".out.jsonl.partial").symlink_to(own)
+    (tmp_path / f".out.jsonl.partial-{socket.gethostname()}-{os.getpid()}").symlink_to(own)
     write_whole(tmp_path / "out.jsonl", "new")
     assert own.read_text() == "mine"
     assert not (tmp_path / "out.jsonl").is_symlink()
@@ -153,6 +155,67 @@ def test_a_file_is_never_written_through_a_link_in_a_foreign_folder(tmp_path: Pa
     with pytest.raises(InputError, match="cannot be written to"), claimed(tmp_path / "b"):
         pass
     assert not (tmp_path / "made").exists()
+
+
+SLOW_WRITER = """
+import sys
+from pathlib import Path
+from prosafeprune.files.staging import write_whole
+
+def replace(partial, path, rename=Path.replace):
+    print("written", flush=True)
+    sys.stdin.readline()
+    return rename(partial, path)
+
+Path.replace = replace
+write_whole(Path(sys.argv[1]), "of the other process")
+"""
+
+
+def test_two_processes_that_write_the_same_file_do_not_spoil_each_others(tmp_path: Path) -> None:
+    file = tmp_path / "out.jsonl"
+    command = [sys.executable, "-c", SLOW_WRITER, str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None and other.stdout is not None
+        assert other.stdout.readline() == "written\n"
+        write_whole(file, "own")
+        assert file.read_text() == "own"
+        other.stdin.write("\n")
+    assert other.returncode == 0
+    assert file.read_text() == "of the other process"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed_when_it_is_written_again(tmp_path: Path) -> None:
+    (tmp_path / f".out.jsonl.partial-{DEAD}").write_text("half")
+    write_whole(tmp_path / "out.jsonl", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_files_and_folders_are_on_the_disk_before_they_have_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: set[int] = set()
+    events: list[str] = []
+    fsync, replace, rename = os.fsync, Path.replace, Path.rename
+
+    def record(descriptor: int) -> None:
+        fsync(descriptor)
+        flushed.add(os.fstat(descriptor).st_ino)
+        if os.fstat(descriptor).st_ino == tmp_path.stat().st_ino:
+            events.append("names flushed")
+
+    def renamed(path: Path, target: Path) -> Path:
+        inside = [path, *path.rglob("*")]
+        events.append("flushed" if {file.stat().st_ino for file in inside} <= flushed else "torn by a power cut")
+        return replace(path, target) if path.is_file() else rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", record)
+    monkeypatch.setattr(Path, "replace", renamed)
+    monkeypatch.setattr(Path, "rename", renamed)
+    write_whole(tmp_path / "out.jsonl", "new")
+    make_output(tmp_path / "out")
+    assert events == ["flushed", "names flushed"] * 2
 
 
 def test_a_full_disk_is_one_line_that_names_the_output_and_not_every_file(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
+import socket
 from itertools import pairwise
 from pathlib import Path
 
@@ -192,7 +194,7 @@ def test_a_page_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
     first = (tmp_path / "report.html").read_bytes()
     with pytest.raises(InputError, match="could not be written"):
         write_whole(tmp_path / "missing" / "report.html", "text")
-    (tmp_path / ".report.html.partial").mkdir()  # in the way
+    (tmp_path / f".report.html.partial-{socket.gethostname()}-{os.getpid()}").mkdir()  # in the way
     with pytest.raises(InputError, match="could not be written"):
         write_whole(tmp_path / "report.html", "text")
     assert (tmp_path / "report.html").read_bytes() == first

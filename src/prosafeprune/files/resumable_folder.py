@@ -29,7 +29,7 @@ WRITTEN = (
         "before.npz",
         "after.npz",
     ),
-    *(".*.partial", ".*.lock"),
+    *(".*.partial*", ".*.lock"),
 )
 """Names of the files that runs write into their folders."""
 ADDED_LATER = frozenset({"companions", "against_companions", "validation"})
@@ -148,7 +148,7 @@ def _require_ours(path: Path) -> None:
     if not path.exists():
         return
     ours = path.is_dir() and (
-        (path / MADE_BY).exists() or all(fnmatchcase(file.name, ".*.partial") for file in path.iterdir())
+        (path / MADE_BY).exists() or all(fnmatchcase(file.name, ".*.partial*") for file in path.iterdir())
     )
     if not ours:
         raise InputError(f"{path}: exists and was not written by prosafeprune. Choose another folder.")

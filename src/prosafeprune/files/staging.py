@@ -1,4 +1,9 @@
-"""Folders and files that appear complete or not at all: written next to their destination, then renamed."""
+"""Folders and files that appear complete or not at all: written next to their destination, then renamed.
+
+They are on the disk before they are renamed, so that a power cut leaves no empty or torn file under the final name. A
+flush takes milliseconds, so this is done once per output, and not for the lines of a
+:class:`~prosafeprune.files.line_store.LineStore`, where an incomplete last line is expected.
+"""
 
 import json
 import os
@@ -107,6 +112,7 @@ def staged_folder(output: Path, overwrite: bool) -> Iterator[Path]:
             yield staging
             _write_manifest(staging)
             _check_free(output, overwrite)
+            _flush_tree(staging)
             _replace(staging, output)
         except OSError as error:
             raise InputError(f"{output}: could not be written ({_reason(error)}). Nothing was left behind.") from error
@@ -116,25 +122,36 @@ def staged_folder(output: Path, overwrite: bool) -> Iterator[Path]:
             raise InputError(f"{str(error).replace(str(staging), str(output))} Nothing was left behind.") from error
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def write_whole(
+    path: Path,
+    content: str | bytes,
+    remedy: str = "Check its permissions and the space on the disk, and run the command again.",
+) -> None:
     """Write a file that appears complete or not at all; text as UTF-8, lone surrogates replaced.
+
+    Several processes may write the same file: that of the last one stays.
+
+    Args:
+        remedy: what to do when it cannot be written.
 
     Raises:
         InputError: it cannot be written.
     """
-    partial = path.parent / f".{path.name}.partial"
+    partial = _scratch_name(path, "partial")
     try:
-        partial.unlink(missing_ok=True)  # a killed run's; or a link, which would be written through
+        for left, process in _scratch_of(path, "partial"):
+            if not _is_another_running(process):
+                left.unlink(missing_ok=True)  # a killed run's; or a link, which would be written through
         with partial.open("xb") as stream:
             stream.write(content.encode(errors="replace") if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
         partial.replace(path)
+        _flush_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
-        raise InputError(
-            f"{path}: could not be written ({error.strerror}). Check its permissions and the space on the disk, and "
-            "run the command again."
-        ) from error
+        raise InputError(f"{path}: could not be written ({error.strerror}). {remedy}") from error
 
 
 def remove_folder(folder: Path) -> None:
@@ -193,6 +210,7 @@ def _write_manifest(staging: Path) -> None:
 def _replace(staging: Path, output: Path) -> None:
     if not output.exists():
         staging.rename(output)
+        _flush_folder(output.parent)
         return
     old = _scratch_name(output, "old")
     output.rename(old)
@@ -201,7 +219,32 @@ def _replace(staging: Path, output: Path) -> None:
     except OSError:
         old.rename(output)
         raise
+    _flush_folder(output.parent)  # before the old output is gone
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush_tree(folder: Path) -> None:
+    """Wait until all files of a folder are on the disk."""
+    for inside, _, names in os.walk(folder):
+        for name in names:
+            file = Path(inside, name)
+            if file.is_file():
+                _flush(file)
+        _flush_folder(Path(inside))
+
+
+def _flush_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where its file system can say so."""
+    with suppress(OSError):
+        _flush(folder)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _restore_old(output: Path) -> None:
@@ -227,7 +270,7 @@ def _scratch_name(beside: Path, purpose: str) -> Path:
 
 
 def _scratch_of(beside: Path, purpose: str) -> list[tuple[Path, int]]:
-    """Return the scratch folders of a purpose next to ``beside``, made on this machine, and their processes."""
+    """Return what is left of a purpose next to ``beside``, made on this machine: folders or files, and processes."""
     named = re.compile(rf"\.{re.escape(beside.name)}\.{purpose}-{re.escape(socket.gethostname())}-([0-9]+)")
     found = [(folder, named.fullmatch(folder.name)) for folder in beside.parent.glob(".*")]
     return [(folder, int(match[1])) for folder, match in found if match is not None]

@@ -123,17 +123,24 @@ def load_model(
     if load is not None:
         require_blocks(model, name)
     require_runs(model, name, dtype_name(run_dtype))
-    if run_dtype != stored:
-        reporter.note(f"The weights are stored as {dtype_name(stored)} and run as {dtype_name(run_dtype)}.")
     if load is not None:
         return_freed_memory()
-        reporter.note(f"The matrices of linear layers run as a copy in {BITS_IN_WORDS[load]}.")
+    known = model.generation_config.eos_token_id if model.generation_config is not None else None
+    end_ids = end_of_turn_ids(tokenizer, known)
+    loaded = LoadedModel(name, folder, model, tokenizer, chosen_device, stored, run_dtype, end_ids, load=load)
+    _note_how_it_runs(loaded, device_map, reporter)
+    return loaded
+
+
+def _note_how_it_runs(loaded: LoadedModel, device_map: Mapping[str, Any] | None, reporter: Reporter) -> None:
+    if loaded.run_dtype != loaded.stored_dtype:
+        stored, run = dtype_name(loaded.stored_dtype), dtype_name(loaded.run_dtype)
+        reporter.note(f"The weights are stored as {stored} and run as {run}.")
+    if loaded.load is not None:
+        reporter.note(f"The matrices of linear layers run as a copy in {BITS_IN_WORDS[loaded.load]}.")
     gpus = len(set(device_map.values())) if device_map is not None else 0
     if gpus > 1:
         reporter.note(f"The model is spread over {gpus} GPUs.")
-    known = model.generation_config.eos_token_id if model.generation_config is not None else None
-    end_ids = end_of_turn_ids(tokenizer, known)
-    return LoadedModel(name, folder, model, tokenizer, chosen_device, stored, run_dtype, end_ids, load=load)
 
 
 def _read_weights(folder: Path, name: str, options: Mapping[str, Any], reporter: Reporter) -> PreTrainedModel:

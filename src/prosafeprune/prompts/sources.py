@@ -1,7 +1,6 @@
 """Prompts from a local .jsonl, .json, .csv or .txt file, such a file on the web, or a dataset on the hub."""
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from huggingface_hub import get_session
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.cache import cache_folder
+from prosafeprune.files.staging import write_whole
 from prosafeprune.files.text_file import MAX_TEXT_BYTES
 from prosafeprune.prompts.conversation import Turn, as_prompt, read_turns
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
@@ -210,15 +210,12 @@ def fetch(address: str) -> Path:
         raise InputError(
             f"{address}: could not be downloaded ({first_line(error)}). Check the address and the network."
         ) from error
+    remedy = "Free some space, or set PROSAFEPRUNE_CACHE."
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(content)
-        partial.replace(path)
     except OSError as error:
-        raise InputError(
-            f"{path}: could not be written ({error.strerror}). Free some space, or set PROSAFEPRUNE_CACHE."
-        ) from error
+        raise InputError(f"{path}: could not be written ({error.strerror}). {remedy}") from error
+    write_whole(path, content, remedy)
     return path
 
 

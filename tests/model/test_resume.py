@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -141,27 +142,42 @@ def _fail(*_: Any) -> None:
     raise ValueError("on purpose")
 
 
+Shared = dict[str, torch.Tensor]
+
+
 class _Sideways(nn.Module):
     """A layer that hands something to the next one beside the hidden states."""
 
-    def __init__(self, layer: nn.Module, shared: dict[str, torch.Tensor], last: bool) -> None:
+    def __init__(self, layer: nn.Module, shared: Shared, taken: Callable[[Shared], Any] | None) -> None:
         super().__init__()
-        self.layer, self.shared, self.last = layer, shared, last
+        self.layer, self.shared, self.taken = layer, shared, taken
 
     def forward(self, hidden_states: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
-        if self.last:
-            hidden_states = hidden_states + self.shared["sum"].to(hidden_states.dtype)
-        output = self.layer(hidden_states, *arguments, **options)
-        self.shared["sum"] = output.mean()
+        if self.taken is not None:
+            hidden_states = hidden_states + self.taken(self.shared)
+        output: torch.Tensor = self.layer(hidden_states, *arguments, **options)
+        if self.taken is None:
+            self.shared["output"] = output
         return output
 
 
-def test_an_architecture_that_cannot_be_resumed_is_run_whole() -> None:
+@pytest.mark.parametrize(
+    "taken",
+    [lambda shared: shared["output"].mean(), lambda shared: shared.pop("output"), lambda shared: shared["output"]],
+    ids=["of an earlier pass", "missing", "of another shape"],
+)
+@pytest.mark.parametrize("has_prefix", [True, False])
+def test_an_architecture_that_cannot_be_resumed_is_run_whole(
+    taken: Callable[[Shared], Any], has_prefix: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_prefix:
+        monkeypatch.setattr(resume, "shared_prefix_length", lambda *_: 0)
     loaded = tiny("llama")
     layers, shared = loaded.model.model.layers, {}
     for number in range(3):
-        layers[number] = _Sideways(layers[number], shared, last=number == 2)
+        layers[number] = _Sideways(layers[number], shared, taken if number == 2 else None)
     passes = resumed(loaded, [2], size=1)
+    assert bool(passes.prefix) == has_prefix
     assert passes.starts == (0,)
 
 

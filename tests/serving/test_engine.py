@@ -94,6 +94,27 @@ def test_a_failure_ends_its_answers_and_not_the_engine(engine: Engine, monkeypat
     assert ids == decoded(engine.loaded)[0]
 
 
+def test_a_failure_while_joining_ends_the_running_answers_too(
+    checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(load(checkpoint("llama")))
+    engine.loaded.end_ids = []
+    try:
+        stream = engine.stream(question(engine, PROMPTS[0], max_new_tokens=LONG))
+        next(stream)
+        with monkeypatch.context() as patch:
+            patch.setattr(engine_module, "join", lambda *_: (_ for _ in ()).throw(MemoryError()))
+            with pytest.raises(InputError, match="Out of memory"):
+                list(engine.stream(question(engine, PROMPTS[1])))
+        with pytest.raises(InputError, match="Out of memory"):
+            list(stream)
+        wait_for(lambda: engine.load == (0, 0))
+        [(ids, _)] = answer_all(engine, [question(engine, PROMPTS[0])])
+    finally:
+        engine.close()
+    assert ids == decoded(engine.loaded)[0]
+
+
 def test_questions_that_cannot_be_answered_are_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="positions"):
         engine.start(question(engine, "a" * 3000), lambda piece: None)

@@ -16,7 +16,15 @@ from transformers import DynamicCache
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.batches import BatchSize, PaddedBatch, accepted, last_tokens, pad_batch, run_batch
+from prosafeprune.model.batches import (
+    BatchSize,
+    PaddedBatch,
+    accepted,
+    is_out_of_memory,
+    last_tokens,
+    pad_batch,
+    run_batch,
+)
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import EndReached, Forms, beginning_at, ending_at, recording
 from prosafeprune.model.prefix_cache import expand_cache, run_prefix, shared_prefix_length
@@ -149,12 +157,15 @@ class ResumedModel:
         """
         row = self.order[0]
         start = self.cached.layers[-1]
-        prefix_cache = self._run_prefix(start) if self.prefix else None
         batch = self._batch([row])
+        states = self.cached.padded(start, [row], batch.ids.shape[1])
         try:
-            with self._beginning_at(start, self.cached.padded(start, [row], batch.ids.shape[1])):
+            prefix_cache = self._run_prefix(start) if self.prefix else None
+            with self._beginning_at(start, states):
                 resumed = self._forward([row], batch, prefix_cache, logits=False)[0].hidden
-        except (TypeError, AttributeError, IndexError, KeyError):
+        except Exception as error:  # the complete pass went well, so a layer lacks what those below it pass on
+            if is_out_of_memory(error):
+                raise
             return False
         distance = (resumed.float() - complete.float()).norm() / complete.float().norm()
         return bool(distance <= TOLERANCE.get(complete.dtype, 1e-3))

@@ -167,17 +167,16 @@ class Engine:
                 joining = self._next_to_join()
             with self._model_in_use:
                 if joining:
-                    self._guarded(lambda joining=joining: self._join(joining), joining)  # type: ignore[misc]
-                for batch in list(self._batches):
-                    self._guarded(lambda batch=batch: self._step(batch), batch.answers)  # type: ignore[misc]
-                    if not batch.answers:
-                        self._batches.remove(batch)
-        for answer in [*self._waiting, *(one for batch in self._batches for one in batch.answers)]:
-            answer.fail(EngineBusyError("The engine was closed. Start it again."))
+                    self._admit(joining)
+                for batch in self._batches:
+                    self._advance(batch)
+                self._batches = [batch for batch in self._batches if batch.answers]
+        running = [answer for batch in self._batches for answer in batch.answers]
+        _fail([*self._waiting, *running], EngineBusyError("The engine was closed. Start it again."))
 
     def _next_to_join(self) -> list[RunningAnswer]:
         """Take questions from the queue while there are rows and memory; an idle engine always admits one."""
-        running = [one for batch in self._batches for one in batch.answers]
+        running = [answer for batch in self._batches for answer in batch.answers]
         reserved = sum(map(self._bytes, running))
         taken: list[RunningAnswer] = []
         while self._waiting and len(taken) < JOINING and len(running) + len(taken) < MOST_ROWS:
@@ -188,39 +187,63 @@ class Engine:
             if (running or taken) and reserved > self._budget:
                 break
             taken.append(self._waiting.popleft())
-        return sorted(taken, key=lambda one: len(one.question.ids))
+        return sorted(taken, key=lambda answer: len(answer.question.ids))
 
     def _bytes(self, answer: RunningAnswer) -> int:
         return (len(answer.question.ids) + answer.question.max_new_tokens) * self._bytes_per_token
 
-    def _join(self, joining: list[RunningAnswer]) -> None:
-        """Run the prompts of new conversations, and add them to the batch if their cache can be joined."""
-        begun = {one: self.kept.beginning_of(one.question) for one in joining}
-        alone = [one for one in joining if begun[one] is not None]
-        together = [one for one in joining if begun[one] is None]
-        joining[:] = [*alone, *together]
+    def _admit(self, joining: Sequence[RunningAnswer]) -> None:
+        """Begin the answers of new conversations, in the running batch if their cache can be joined.
+
+        On error they fail, and with them those of the batch that they were to join: its cache may be half joined.
+        """
+        affected = list(joining)
+        try:
+            batch = self._begin(joining)
+            if self._batches and can_be_joined(batch.decoder.batch.cache):
+                running = self._batches.pop()
+                affected += running.answers
+                joined = join([running.decoder.batch, batch.decoder.batch])
+                batch = self._batch_of([*running.answers, *batch.answers], joined)
+            self._batches.append(batch)
+        except Exception as error:  # noqa: BLE001 - handed over to whoever waits
+            _fail(affected, error)
+
+    def _begin(self, joining: Sequence[RunningAnswer]) -> _Batch:
+        """Run the prompts of new conversations; of those that continue a kept one, only what is new."""
+        begun = {answer: self.kept.beginning_of(answer.question) for answer in joining}
+        alone = [answer for answer in joining if begun[answer] is not None]
+        together = [answer for answer in joining if begun[answer] is None]
         # No shared prefix: under different edits, the same tokens have different keys and values.
         nothing = PrefixCache(self.loaded.model, [], 0)
-        parts = [self._prefill([one], begun[one] or nothing) for one in alone]
+        parts = [self._prefill([answer], begun[answer] or nothing) for answer in alone]
         parts += [self._prefill(together, nothing)] if together else []
-        new = join(parts) if alone else parts[0]
         self._states.clear()
-        if self._batches and can_be_joined(new.cache):
-            old = self._batches.pop()
-            joining[:0] = old.answers  # all of them fail if there is no memory to join
-            new = join([old.decoder.batch, new])
-        batch = _Batch(PlainBatchDecoder(self.loaded, new), joining)
-        batch.decoder.before_pass = lambda rows: self.corrections.use([one.question.applied for one in batch.answers])
-        self._batches.append(batch)
+        return self._batch_of([*alone, *together], join(parts) if alone else parts[0])
 
-    def _prefill(self, joining: list[RunningAnswer], prefix: PrefixCache) -> PrefilledBatch:
-        suffixes = [one.question.ids[prefix.length :] for one in joining]
+    def _batch_of(self, answers: list[RunningAnswer], prefilled: PrefilledBatch) -> _Batch:
+        batch = _Batch(PlainBatchDecoder(self.loaded, prefilled), answers)
+        batch.decoder.before_pass = lambda rows: self.corrections.use(
+            [answer.question.applied for answer in batch.answers]
+        )
+        return batch
+
+    def _prefill(self, joining: Sequence[RunningAnswer], prefix: PrefixCache) -> PrefilledBatch:
+        suffixes = [answer.question.ids[prefix.length :] for answer in joining]
         return prefill(
             self.loaded,
             suffixes,
             prefix,
             lambda rows: self.corrections.use([joining[row].question.applied for row in rows]),
         )
+
+    def _advance(self, batch: _Batch) -> None:
+        """Generate a token of each answer of a batch; on error, all of them fail and leave it."""
+        try:
+            self._step(batch)
+        except Exception as error:  # noqa: BLE001 - handed over to whoever waits
+            _fail(batch.answers, error)
+            batch.answers = []
 
     def _step(self, batch: _Batch) -> None:
         """Choose a token of each answer; answers that end with it leave the batch; run the others' tokens."""
@@ -237,7 +260,7 @@ class Engine:
                     continue
             self.kept.keep(answer.question, answer.stream.ids, batch.decoder.batch, row)
         if len(kept) < len(batch.answers):
-            batch.answers[:] = [batch.answers[row] for row in kept]
+            batch.answers = [batch.answers[row] for row in kept]
             if not kept:
                 return
             batch.decoder.keep(torch.tensor(kept, device=logits.device))
@@ -258,14 +281,10 @@ class Engine:
         if self.probe is not None:
             self._states.append(arguments[0][:, -1])
 
-    def _guarded(self, work: Callable[[], None], answers: list[RunningAnswer]) -> None:
-        """Do the work; on error, fail these answers and keep the engine running."""
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - handed over to whoever waits
-            for answer in answers:
-                answer.fail(_explained(error))
-            answers.clear()
+
+def _fail(answers: Sequence[RunningAnswer], error: Exception) -> None:
+    for answer in answers:
+        answer.fail(_explained(error))
 
 
 def _explained(error: Exception) -> Exception:

@@ -10,7 +10,13 @@ from helpers.stored_records import stored_record
 from pydantic import TypeAdapter
 
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.pruning_record import PRUNING, read_pruning, read_record_as, require_record_as
+from prosafeprune.evaluation.pruning_record import (
+    PRUNING,
+    RECORD_FORMAT,
+    read_pruning,
+    read_record_as,
+    require_record_as,
+)
 from prosafeprune.files.staging import RECORD_FILE
 
 
@@ -47,6 +53,28 @@ def test_an_unmeasured_record_needs_no_figures(tmp_path: Path) -> None:
         else:
             found = read_pruning(tmp_path)
             assert found is not None and not found.measured
+
+
+@pytest.mark.parametrize(
+    "later",
+    [{"format": RECORD_FORMAT + 1}, {"run": {"versions": {"prosafeprune": "9.0.1.dev2"}}}],
+    ids=["format", "version"],
+)
+def test_a_record_of_a_later_release_says_so(later: dict[str, object], tmp_path: Path) -> None:
+    write(tmp_path, **later)
+    assert read_pruning(tmp_path) is not None  # what can be read is
+    write(tmp_path, judge={"name": "rules", "version": 1}, **later)
+    with pytest.raises(InputError, match=r"prosafeprune.json: was written by a newer version .* Upgrade: pip install"):
+        read_pruning(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "other", [{}, {"format": 2}, {"format": "3"}, {"run": []}, {"run": {"versions": {"prosafeprune": "0.1.0"}}}]
+)
+def test_a_damaged_record_is_not_taken_for_a_later_one(other: dict[str, object], tmp_path: Path) -> None:
+    write(tmp_path, judge=None, **other)
+    with pytest.raises(InputError, match="cannot be read as a record. Fetch"):
+        read_pruning(tmp_path)
 
 
 @pytest.mark.parametrize("points", [-101.0, float("nan"), float("inf")])

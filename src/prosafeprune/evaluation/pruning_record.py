@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import AnswerSettings, Conditions
 from prosafeprune.evaluation.prompts_record import PromptsRecord
+from prosafeprune.files.record_version import require_not_newer
 from prosafeprune.files.staging import RECORD_FILE
 from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.method.plan import Plan
@@ -19,6 +20,8 @@ from prosafeprune.model.gguf_file import RECORD_KEY, gguf_parts, text_in
 from prosafeprune.prompts.prompt_set import PromptClass
 
 Found = TypeVar("Found")
+RECORD_FORMAT = 2
+"""The number in a record's ``format``: raise it when earlier releases cannot read what is written."""
 MAKE_AGAIN = "Fetch or make the model again."
 
 
@@ -119,7 +122,7 @@ def read_record_as(kind: TypeAdapter[Found], model: Path, remedy: str = MAKE_AGA
         remedy: what to do about a record that cannot be read.
 
     Raises:
-        InputError: the record is of something else, or cannot be read.
+        InputError: the record is of something else or of a later release, or cannot be read.
     """
     text = _text_of(model)
     if text is None:
@@ -130,6 +133,7 @@ def read_record_as(kind: TypeAdapter[Found], model: Path, remedy: str = MAKE_AGA
         if '"command": "prompts ' in text:
             raise InputError(f"{model}: holds prompts, not a model. Give the folder that prune wrote.") from error
         file = model if model.is_file() else model / RECORD_FILE
+        require_not_newer(file, text, RECORD_FORMAT)
         raise InputError(f"{file}: cannot be read as a record. {remedy}") from error
 
 

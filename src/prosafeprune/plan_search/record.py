@@ -10,6 +10,8 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.plan_search.scored_plan import ScoredPlan
 
 RECORD = "search.json"
+FORMAT = 1
+"""Raise it when earlier releases cannot read what is written."""
 
 
 class ValidationRates(BaseModel):
@@ -56,7 +58,7 @@ class SearchPoint(BaseModel):
 class SearchRecord(BaseModel):
     """Everything about one search. It holds no date."""
 
-    format: int = 1
+    format: int = FORMAT
     made_by: dict[str, Any]
     """What the search depends on: hashes of model and prompts, judge, space and floor."""
     silhouettes: dict[int, float]

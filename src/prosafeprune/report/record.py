@@ -15,7 +15,7 @@ from prosafeprune.editing.expert_coverage import ExpertCount
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.earlier_pruning import Since
 from prosafeprune.evaluation.prompts_record import PromptsRecord
-from prosafeprune.evaluation.pruning_record import PruningStep, require_record_as
+from prosafeprune.evaluation.pruning_record import RECORD_FORMAT, PruningStep, require_record_as
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorRule, FloorVerdict
 from prosafeprune.evaluation.scores import Change, Rate, Scores
 from prosafeprune.files.staging import RECORD_FILE as RECORD_FILE
@@ -56,7 +56,7 @@ class ModelRecord(BaseModel):
 class EditRecord(BaseModel):
     """How a checkpoint was made: everything needed to make it again."""
 
-    format: int = 2
+    format: int = RECORD_FORMAT
     model: ModelRecord
     lineage: list[PruningStep] = []
     """Earlier prunings that made the base model, the first one first."""

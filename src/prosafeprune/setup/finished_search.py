@@ -7,12 +7,13 @@ from pathlib import Path
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.cache import cache_folder
+from prosafeprune.files.record_version import require_not_newer
 from prosafeprune.files.resumable_folder import differing
 from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.source import model_hash
-from prosafeprune.plan_search.record import RECORD, SearchRecord
+from prosafeprune.plan_search.record import FORMAT, RECORD, SearchRecord
 from prosafeprune.text import short_name, slug
 
 SEARCHES = "searches"
@@ -20,16 +21,18 @@ SEARCHES = "searches"
 
 
 def read_search(folder: Path) -> SearchRecord:
-    """Return the record of a finished search. Raises InputError when there is none in the folder."""
+    """Return the record of a finished search. Raises InputError when there is none, or it cannot be read."""
     file = folder / RECORD
     if not file.exists():
         raise InputError(
             f"{folder}: has no finished search. Finish it with prosafeprune search MODEL -o {folder}, or name another "
             "folder."
         )
+    text = read_text_file(file, "record of a search", MAX_JSON_BYTES)
     try:
-        return SearchRecord.model_validate_json(read_text_file(file, "record of a search", MAX_JSON_BYTES))
+        return SearchRecord.model_validate_json(text)
     except ValueError as error:
+        require_not_newer(file, text, FORMAT)
         raise InputError(f"{file}: cannot be read as the record of a search. Search again.") from error
 
 

@@ -1,0 +1,50 @@
+"""Records of a later release, which may hold what this one does not know."""
+
+import json
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from prosafeprune.errors import InputError
+
+PACKAGE = "prosafeprune"
+NUMBERS = re.compile(r"\d+(?:\.\d+)*")
+"""The release in a version, without a suffix such as ``.dev1``."""
+
+
+def require_not_newer(file: Path, text: str, known_format: int) -> None:
+    """Raise InputError when the JSON record that could not be read was written by a later release than this one.
+
+    A record has a ``format``, and that of a pruned model the versions of the libraries it was made with.
+    """
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    written_as = record.get("format") if isinstance(record, dict) else None
+    has_later_format = isinstance(written_as, int) and written_as > known_format
+    if has_later_format or _release(_writer(record)) > _release(_own_version()):
+        raise InputError(
+            f"{file}: was written by a newer version of prosafeprune than this one ({_own_version()}). Upgrade: pip "
+            "install --upgrade prosafeprune"
+        )
+
+
+def _writer(record: Any) -> Any:
+    """Return the version that wrote a record; None where it does not say."""
+    for name in ("run", "versions", PACKAGE):
+        record = record.get(name) if isinstance(record, dict) else None
+    return record
+
+
+def _release(written: Any) -> tuple[int, ...]:
+    numbers = NUMBERS.match(written) if isinstance(written, str) else None
+    return tuple(map(int, numbers[0].split("."))) if numbers is not None else ()
+
+
+def _own_version() -> str:
+    try:
+        return version(PACKAGE)
+    except PackageNotFoundError:
+        return "not installed as a package"

@@ -30,7 +30,10 @@ def printable(text: str) -> str:
 
 def is_blank(text: str) -> bool:
     """Return whether nothing of a text can be seen: it is empty, or has only spaces and invisible characters."""
-    return all(one.isspace() or unicodedata.category(one) in ("Cc", "Cf") or UNSEEN.match(one) for one in text)
+    return all(
+        character.isspace() or unicodedata.category(character) in ("Cc", "Cf") or UNSEEN.match(character)
+        for character in text
+    )
 
 
 def for_terminal(text: str) -> str:

@@ -72,9 +72,9 @@ class GgufRowFinder:
         if layer != self._layer:
             self._layer = layer
             self._values = {
-                name: as_loaded(dequantise_rows(one.data, one.tensor_type), dtype).float().numpy() + 0.0
-                for name, one in self._tensors.items()
-                if name.startswith(f"blk.{layer}.") and len(one.shape) > 1
+                name: as_loaded(dequantise_rows(tensor.data, tensor.tensor_type), dtype).float().numpy() + 0.0
+                for name, tensor in self._tensors.items()
+                if name.startswith(f"blk.{layer}.") and len(tensor.shape) > 1
             }
         return self._values
 
@@ -135,7 +135,7 @@ class GgufEdits:
             InputError: a matrix is not in the file as it is in memory.
         """
         self._gguf, self._readers = gguf, open_parts(gguf)
-        self._tensors = {one.name: one for reader in self._readers for one in reader.tensors}
+        self._tensors = {tensor.name: tensor for reader in self._readers for tensor in reader.tensors}
         self._edits: dict[str, list[tuple[PruningEdit, GgufRows]]] = {}
         finder = GgufRowFinder(self._tensors)
         for edit in sorted(edits, key=lambda edit: edit.submodule.layer):
@@ -233,12 +233,12 @@ class GgufEdits:
     def _require_written(self, file: Path) -> None:
         digest = hashlib.sha256()
         [reader] = open_parts(file)
-        written = {one.name: one for one in reader.tensors}
+        written = {tensor.name: tensor for tensor in reader.tensors}
         for name in self.names:
             digest.update(_hashed(name, written[name].data, written[name].tensor_type))
         same = written.keys() == self._tensors.keys() and all(
-            np.array_equal(written[name].data, one.data)
-            for name, one in self._tensors.items()
+            np.array_equal(written[name].data, tensor.data)
+            for name, tensor in self._tensors.items()
             if name not in self._edits
         )
         if digest.hexdigest() != self._sha256 or not same:

@@ -147,7 +147,11 @@ def with_originals(anatomy: Anatomy, folder: Path, dtype: torch.dtype) -> Anatom
     """
     names = StoredNames(stored_tensors(folder))
 
-    def original(one: Submodule) -> Submodule:
-        return replace(one, original=Original(names.find(one).tensor.read, dtype)) if is_quantised(one.stored) else one
+    def original(submodule: Submodule) -> Submodule:
+        return (
+            replace(submodule, original=Original(names.find(submodule).tensor.read, dtype))
+            if is_quantised(submodule.stored)
+            else submodule
+        )
 
     return replace(anatomy, submodules=tuple(map(original, anatomy.submodules)))

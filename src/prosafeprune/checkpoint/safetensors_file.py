@@ -69,6 +69,6 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
         InputError: a shard is missing, cut short or not a safetensors file, or a tensor is in two of them.
     """
     return {
-        name: StoredTensor(file, one.dtype, one.shape, one.start, one.end)
-        for name, (file, one) in stored_entries(folder).items()
+        name: StoredTensor(file, entry.dtype, entry.shape, entry.start, entry.end)
+        for name, (file, entry) in stored_entries(folder).items()
     }

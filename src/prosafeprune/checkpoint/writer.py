@@ -218,7 +218,7 @@ def copy_checkpoint(source: Path, folder: Path) -> None:
 
     The same weights in another form (pickles, GGUF, a second set of safetensors) are left out: they are not pruned.
     """
-    _copy(source, folder, {one.file for one in stored_tensors(source).values()})
+    _copy(source, folder, {tensor.file for tensor in stored_tensors(source).values()})
 
 
 def copy_companions(source: Path, folder: Path) -> None:

@@ -169,7 +169,7 @@ def _require_removable(path: Path) -> None:
             continue
         drawn = any((file.parent / name).is_file() for name in DRAWN_FROM)
         ours = not file.is_symlink() and any(
-            fnmatchcase(file.name, one) for one in (*WRITTEN, *(DRAWN if drawn else ()))
+            fnmatchcase(file.name, pattern) for pattern in (*WRITTEN, *(DRAWN if drawn else ()))
         )
         if not ours:
             raise InputError(

@@ -57,5 +57,5 @@ def hide_secrets(text: str, shortest: int = SHORTEST_SECRET) -> str:
 
 def excerpt(text: str) -> str:
     """Return the beginning of what a server sent: one printable line, without anything that may be a key."""
-    text = " ".join("".join(one if one.isprintable() else " " for one in text[:LONGEST_READ]).split())
+    text = " ".join("".join(character if character.isprintable() else " " for character in text[:LONGEST_READ]).split())
     return beginning(LOOKS_LIKE_A_KEY.sub("[key]", hide_secrets(text)), LONGEST_EXCERPT)

@@ -76,7 +76,7 @@ class RequestFormat:
 def chat(prompt: str, system: str | None = None) -> dict[str, Any]:
     """Return the content of a chat request: the prompt's turns, after ``system`` and its own system prompt, if any."""
     own, turns = split_system(prompt)
-    parts = [one for one in (system, own) if one is not None]
+    parts = [text for text in (system, own) if text is not None]
     return {"messages": messages_of_turns([*([("system", "\n\n".join(parts))] if parts else []), *turns])}
 
 

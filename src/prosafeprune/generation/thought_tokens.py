@@ -47,7 +47,7 @@ def _pairs(names: Iterable[str]) -> list[tuple[str, str]]:
     found = []
     for closing in sorted(known):
         openings = (closing.replace(inside, instead, 1) for inside, instead in PAIRS)
-        opening = next((one for one in openings if one != closing and one in known), None)
+        opening = next((token for token in openings if token != closing and token in known), None)
         if opening is not None:
             found.append((opening, closing))
     return found

@@ -54,7 +54,7 @@ def require_usable(
             raise InputError(f"the scale {str(alpha)[:40]} in its adapter_config.json is not a valid scale")
     targets = config.get("target_parameters") or []
     for target in targets if isinstance(targets, list) else [targets]:  # PEFT passes over those that match nothing
-        if not any(one == target or one.endswith(f".{target}") for one in parameters):
+        if not any(parameter == target or parameter.endswith(f".{target}") for parameter in parameters):
             raise InputError(
                 f"{str(target)[:80]!r}, a target parameter in its adapter_config.json, matches no parameter of the "
                 "base model"
@@ -62,7 +62,7 @@ def require_usable(
     found = ITERATIONS.search(str(config.get("init_lora_weights")))
     if found and len(found[1]) > DIGITS:
         raise InputError(f"{found[0][:40]} in its adapter_config.json takes too long")
-    patterns = [one for one in _patterns(config) if not PLAIN.fullmatch(one)]
+    patterns = [pattern for pattern in _patterns(config) if not PLAIN.fullmatch(pattern)]
     if patterns:
         _require_quick(patterns, list(modules))
 
@@ -92,7 +92,7 @@ def _patterns(config: Mapping[str, Any]) -> list[str]:
     for name in ("rank_pattern", "alpha_pattern"):
         value = config.get(name)
         found += value if isinstance(value, dict) else []
-    return [one for one in found if isinstance(one, str)]
+    return [target for target in found if isinstance(target, str)]
 
 
 def _values(value: Any) -> list[Any]:

@@ -97,10 +97,13 @@ def attach_adapter(loaded: LoadedModel, folder: Path, name: str) -> None:
     keys = set(tensors)
     _require_usable_tensors(folder / ADAPTER_WEIGHTS, name)
     config = read_json_object(folder / CONFIG, "adapter config")
-    before = {one for one, _ in loaded.model.named_parameters(remove_duplicate=False)}
+    before = {parameter for parameter, _ in loaded.model.named_parameters(remove_duplicate=False)}
     try:
         require_usable(
-            config, [one.shape for one in tensors.values()], [one for one, _ in loaded.model.named_modules()], before
+            config,
+            [tensor.shape for tensor in tensors.values()],
+            [module for module, _ in loaded.model.named_modules()],
+            before,
         )
         # The LoRA layers replace the base's own inside it, so the object keeps its forward pass.
         adapted: Any = PeftModel.from_pretrained(loaded.model, str(folder), autocast_adapter_dtype=False)
@@ -193,7 +196,7 @@ def _require_same_keys(adapted: Any, keys: set[str], base_keys: set[str], name: 
     expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
     missing = sorted(expected - keys)
     # Embeddings and heads saved beside the factors, because the tokenizer grew, replace those of the base.
-    replaced = {f"{KEY_PREFIX}{one}" for one in base_keys if one.endswith(("embed_tokens.weight", "lm_head.weight"))}
+    replaced = {f"{KEY_PREFIX}{key}" for key in base_keys if key.endswith(("embed_tokens.weight", "lm_head.weight"))}
     unknown = sorted(keys - expected - replaced)
     if missing or unknown:
         what = f"lacks {len(missing)} tensors" if missing else f"has {len(unknown)} tensors unknown to it"
@@ -209,7 +212,7 @@ def _base_of(folder: Path, name: str) -> tuple[str, str | None]:
     if config.get("peft_type") != "LORA":
         kind = str(config.get("peft_type"))[:40]
         raise InputError(f"{name}: is an adapter of type {kind}; only LoRA adapters can be run.")
-    refused = [one for one in REFUSED_SETTINGS if config.get(one)]
+    refused = [setting for setting in REFUSED_SETTINGS if config.get(setting)]
     if refused:
         raise InputError(f"{name}: its adapter_config.json sets {refused[0]}, which is not supported. Merge it first.")
     if not (folder / ADAPTER_WEIGHTS).is_file():

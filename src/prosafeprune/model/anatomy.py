@@ -74,11 +74,11 @@ class Anatomy:
     @property
     def has_experts(self) -> bool:
         """Whether there are experts, which only the tokens routed to them pass through."""
-        return any(one.expert is not None for one in self.submodules)
+        return any(submodule.expert is not None for submodule in self.submodules)
 
     def without_experts(self) -> Anatomy:
         """Return the same without experts: with the submodules that every token passes through."""
-        return replace(self, submodules=tuple(one for one in self.submodules if one.expert is None))
+        return replace(self, submodules=tuple(submodule for submodule in self.submodules if submodule.expert is None))
 
     def without_zeros(self, layers: Collection[int] | None = None) -> Anatomy:
         """Return the same without matrices in which every weight is zero, which have no outputs to find subspaces in.
@@ -86,13 +86,17 @@ class Anatomy:
         Only those of ``layers`` are looked at, if given; the others' weights may not be in memory.
         """
         return self.leaving_alone(
-            [one for one in self.submodules if (layers is None or one.layer in layers) and one.is_zero()]
+            [
+                submodule
+                for submodule in self.submodules
+                if (layers is None or submodule.layer in layers) and submodule.is_zero()
+            ]
         )
 
     def leaving_alone(self, zero: Collection[Submodule]) -> Anatomy:
         """Return the same without submodules that are known to be all zeros."""
-        skipped = {**self.skipped, **{one.name: Skipped.ZERO for one in zero}}
-        kept = tuple(one for one in self.submodules if one not in zero)
+        skipped = {**self.skipped, **{submodule.name: Skipped.ZERO for submodule in zero}}
+        kept = tuple(submodule for submodule in self.submodules if submodule not in zero)
         return replace(self, submodules=kept, skipped=skipped) if zero else self
 
     def describe(self) -> list[str]:

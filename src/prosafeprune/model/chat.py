@@ -68,7 +68,7 @@ def require_chat_template(tokenizer: Any, name: str) -> None:
             f"{name}: its tokenizer has no chat template, so it is not a chat model. Use an instruct model."
         )
     template = tokenizer.chat_template
-    if not all(isinstance(one, str) for one in (template.values() if isinstance(template, dict) else [template])):
+    if not all(isinstance(text, str) for text in (template.values() if isinstance(template, dict) else [template])):
         raise InputError(f"{name}: its chat template is not text. Fetch the tokenizer's files again.")
     if not tokenizer.is_fast:
         raise InputError(f"{name}: its tokenizer is not a 'fast' one (tokenizer.json is missing). Convert it first.")
@@ -182,8 +182,8 @@ def end_of_turn_ids(tokenizer: Any, known: Any) -> list[int]:
         InputError: ``known`` is something else, or the template exceeds a limit.
     """
     ids = [known] if not isinstance(known, list | tuple) else list(known)
-    ids = [one for one in ids if one is not None]
-    if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in ids):
+    ids = [end_id for end_id in ids if end_id is not None]
+    if not all(isinstance(end_id, int) and not isinstance(end_id, bool) and end_id >= 0 for end_id in ids):
         raise InputError(
             f"The model's generation config says eos_token_id = {json.dumps(known, default=str)[:60]}, which is not a "
             "token id. Correct generation_config.json."
@@ -216,7 +216,7 @@ def _tokenised(tokenizer: Any, text: str | list[str], **options: Any) -> Any:
 
 def _system_turn(tokenizer: Any, *further: str | None) -> list[Turn]:
     """Return the system turn of a chat: none without a system prompt."""
-    parts = [one for one in (getattr(tokenizer, SYSTEM_PROMPT, None), *further) if one is not None]
+    parts = [text for text in (getattr(tokenizer, SYSTEM_PROMPT, None), *further) if text is not None]
     return [("system", "\n\n".join(parts))] if parts else []
 
 

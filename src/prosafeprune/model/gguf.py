@@ -93,10 +93,10 @@ def _require_same_tensors(model: Any, found: dict[str, Any], names: set[str], na
     unknown = sorted(set(found.get("unexpected_keys") or ()) - ROPE_TENSORS)
     expected = _expected_names(model)
     if expected is not None:
-        bare = {one.removesuffix(".weight") for one in names}
+        bare = {tensor.removesuffix(".weight") for tensor in names}
         spared = {"output"} if model.config.get_text_config().tie_word_embeddings else set()
         absent = absent or sorted(expected - bare - spared)
-        unknown = sorted(bare - expected - {"output"} - {one.removesuffix(".weight") for one in ROPE_TENSORS})
+        unknown = sorted(bare - expected - {"output"} - {tensor.removesuffix(".weight") for tensor in ROPE_TENSORS})
     if absent:
         raise InputError(
             f"{name}: {len(absent)} tensors are missing, such as {absent[0]}. Fetch the complete model again."
@@ -122,4 +122,6 @@ def _expected_names(model: Any) -> set[str] | None:
     if is_gguf_arch_supported(architecture):
         return None
     processor_class: Any = legacy.TENSOR_PROCESSORS.get(architecture, legacy.TensorProcessor)
-    return {one.removesuffix(".weight") for one in legacy.get_gguf_hf_weights_map(model, processor_class(config={}))}
+    return {
+        tensor.removesuffix(".weight") for tensor in legacy.get_gguf_hf_weights_map(model, processor_class(config={}))
+    }

@@ -117,7 +117,7 @@ def _require_one_model(parts: Sequence[Path], readers: Sequence[Any]) -> None:
 def _require_apart(reader: Any) -> None:
     """Raise ValueError when two tensors of a file share bytes, or one begins where none can."""
     end = 0
-    for tensor in sorted(reader.tensors, key=lambda one: int(one.data_offset)):
+    for tensor in sorted(reader.tensors, key=lambda entry: int(entry.data_offset)):
         start = int(tensor.data_offset) - int(reader.data_offset)
         if start < end or start % int(reader.alignment):
             raise ValueError(f"the data of {tensor.name[:80]} is not at an offset of its own")
@@ -152,7 +152,7 @@ def write_gguf(
     if "general.alignment" in fields:
         writer.data_alignment = int(fields["general.alignment"].contents())
     tensors = [tensor for reader in readers for tensor in reader.tensors]
-    contents = {one.name: (replaced or {}).get(one.name, (one.data, one.tensor_type)) for one in tensors}
+    contents = {tensor.name: (replaced or {}).get(tensor.name, (tensor.data, tensor.tensor_type)) for tensor in tensors}
     for name, (data, kind) in contents.items():
         writer.add_tensor_info(name, data.shape, data.dtype, data.nbytes, kind)
     writer.write_header_to_file()

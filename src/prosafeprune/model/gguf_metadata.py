@@ -135,7 +135,7 @@ def _carry_over(config: Any, key: str, value: Any, name: str) -> None:
         if len(set(value)) != 1:
             raise _cannot_express(name, f"a different {key} for each layer")
         value = value[0]
-    attribute = next((one for one in ATTRIBUTES[key] if hasattr(config, one)), None)
+    attribute = next((attribute_name for attribute_name in ATTRIBUTES[key] if hasattr(config, attribute_name)), None)
     if attribute is None:
         if key.startswith("expert_") and not value:
             return  # a model without experts
@@ -162,7 +162,7 @@ def _set_layer_types(config: Any, given: dict[str, Any], name: str) -> None:
     slides = pattern if isinstance(pattern, list) else [(i + 1) % int(pattern) != 0 for i in range(count)]
     if not hasattr(config, "layer_types") or len(slides) < count:
         raise _cannot_express(name, "which layers have a sliding window")
-    config.layer_types = ["sliding_attention" if one else "full_attention" for one in slides[:count]]
+    config.layer_types = ["sliding_attention" if is_sliding else "full_attention" for is_sliding in slides[:count]]
 
 
 def _set_rope(config: Any, given: dict[str, Any], tensors: dict[str, np.ndarray], name: str) -> None:
@@ -172,7 +172,7 @@ def _set_rope(config: Any, given: dict[str, Any], tensors: dict[str, np.ndarray]
         if scaling or any(key in given for key in ("rope.freq_base", "rope.freq_base_swa")):
             raise _cannot_express(name, "RoPE of an architecture without it")
         return
-    by_kind = {kind: one for kind, one in rope.items() if isinstance(one, dict)}
+    by_kind = {kind: settings for kind, settings in rope.items() if isinstance(settings, dict)}
     full = by_kind.get("full_attention", rope)  # Gemma 3 scales its full attention only
     if "rope.freq_base" in given and not math.isclose(full.get("rope_theta", 0), given["rope.freq_base"], rel_tol=1e-5):
         full["rope_theta"] = given["rope.freq_base"]
@@ -182,10 +182,10 @@ def _set_rope(config: Any, given: dict[str, Any], tensors: dict[str, np.ndarray]
         by_kind["sliding_attention"]["rope_theta"] = given["rope.freq_base_swa"]
     rotated = given.get("rope.dimension_count")
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    for one in by_kind.values() if by_kind else [rope]:
-        present = one.get("partial_rotary_factor") or getattr(config, "partial_rotary_factor", None) or 1.0
+    for settings in by_kind.values() if by_kind else [rope]:
+        present = settings.get("partial_rotary_factor") or getattr(config, "partial_rotary_factor", None) or 1.0
         if rotated and int(width * present) != rotated:
-            one["partial_rotary_factor"] = rotated / width
+            settings["partial_rotary_factor"] = rotated / width
     full.update(scaling)
     original = "original_max_position_embeddings"  # Phi-3 has it twice, and this one wins
     if original in scaling and hasattr(config, original):
@@ -198,7 +198,7 @@ def _scaling(config: Any, given: dict[str, Any], tensors: dict[str, np.ndarray],
     original = given.get("rope.scaling.original_context_length") or config.max_position_embeddings
     kind = given.get("rope.scaling.type") or ("linear" if factor not in (None, 0.0, 1.0) else "none")
     if {"rope_factors_long.weight", "rope_factors_short.weight"} <= tensors.keys():
-        long, short = (tensors[f"rope_factors_{one}.weight"].tolist() for one in ("long", "short"))
+        long, short = (tensors[f"rope_factors_{length}.weight"].tolist() for length in ("long", "short"))
         found = {"rope_type": "longrope", "long_factor": long, "short_factor": short}
         found["attention_factor"] = _attention_factor(given)  # else transformers would compute one
         return found | {"original_max_position_embeddings": int(original)}
@@ -208,9 +208,9 @@ def _scaling(config: Any, given: dict[str, Any], tensors: dict[str, np.ndarray],
         return {"rope_type": "linear", "factor": factor}
     if kind == "yarn" and factor:
         betas = {
-            one: given[f"rope.scaling.yarn_{one}"]
-            for one in ("beta_fast", "beta_slow")
-            if f"rope.scaling.yarn_{one}" in given
+            setting: given[f"rope.scaling.yarn_{setting}"]
+            for setting in ("beta_fast", "beta_slow")
+            if f"rope.scaling.yarn_{setting}" in given
         }
         found = {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": int(original), **betas}
         if not math.isclose(attention := _attention_factor(given), 1):
@@ -257,4 +257,8 @@ def _scaling_by_divisors(config: Any, given: dict[str, Any], divisors: np.ndarra
 
 
 def _rope_tensors(reader: Any) -> dict[str, np.ndarray]:
-    return {one.name: np.asarray(one.data, dtype=np.float32) for one in reader.tensors if one.name in ROPE_TENSORS}
+    return {
+        tensor.name: np.asarray(tensor.data, dtype=np.float32)
+        for tensor in reader.tensors
+        if tensor.name in ROPE_TENSORS
+    }

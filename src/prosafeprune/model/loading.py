@@ -182,7 +182,9 @@ def load_tokenizer(
 
 def return_logits_alone(model: Any) -> None:
     """Reset the config's options that change the form of a model's outputs, or add states and attentions."""
-    for config in {id(one): one for one in (getattr(module, "config", None) for module in model.modules())}.values():
+    for config in {
+        id(found): found for found in (getattr(module, "config", None) for module in model.modules())
+    }.values():
         for setting, value in (("return_dict", True), ("output_hidden_states", False), ("output_attentions", False)):
             if getattr(config, setting, value) != value:
                 setattr(config, setting, value)

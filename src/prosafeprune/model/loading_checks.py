@@ -26,13 +26,13 @@ def require_stored_once(meta: Any, folder: Path, name: str) -> None:
     entries = stored_entries(folder)
     found = parameters_of(meta, entries)
     require_one_each(found, meta.state_dict(), name)
-    require_real_numbers(found, {one: entry.dtype for one, (_, entry) in entries.items()}, meta, name)
+    require_real_numbers(found, {key: entry.dtype for key, (_, entry) in entries.items()}, meta, name)
 
 
 def require_as_stored(model: Any, found: dict[str, Any], name: str, reporter: Reporter) -> None:
     """Raise InputError unless the model has the weights on disk; warn of stored tensors that it does not use."""
     known, unused = set(model.state_dict()), set(found.get("unexpected_keys") or ())
-    require_complete([*found["missing_keys"], *(one[0] for one in found["mismatched_keys"])], name)
+    require_complete([*found["missing_keys"], *(mismatch[0] for mismatch in found["mismatched_keys"])], name)
     require_no_further_layers(unused, known, name)
     warn_of_unused(unused, name, reporter)
     require_finite(model.named_parameters(), name)

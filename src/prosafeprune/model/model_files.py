@@ -43,15 +43,15 @@ def require_plain_files(folder: Path, name: str) -> None:
     waited on for ever.
     """
     for where, folders, files in os.walk(folder):
-        folders[:] = [one for one in folders if one not in IGNORED_FOLDERS]
-        for one in folders:
-            path = Path(where) / one
+        folders[:] = [inner for inner in folders if inner not in IGNORED_FOLDERS]
+        for inner in folders:
+            path = Path(where) / inner
             if path.is_symlink():
                 raise InputError(f"{name}: {path.relative_to(folder)} is a link to a folder. Remove it.")
             if path.suffix in FILE_SUFFIXES:
                 raise InputError(f"{name}: {path.relative_to(folder)} is a folder, not a file. Fetch the model again.")
-        for one in files:
-            path = Path(where) / one
+        for file in files:
+            path = Path(where) / file
             try:
                 found = path.stat()
             except OSError as error:
@@ -112,7 +112,7 @@ def require_loadable_names(folder: Path, name: str) -> None:
 def index_shards(folder: Path) -> list[str]:
     """Return the names of the shards in a folder's index, sorted. Raises InputError when it is not such an index."""
     named = read_json_object(folder / INDEX, "shard index").get("weight_map")
-    if not isinstance(named, dict) or not all(isinstance(one, str) and len(one) <= 255 for one in named.values()):
+    if not isinstance(named, dict) or not all(isinstance(file, str) and len(file) <= 255 for file in named.values()):
         raise InputError(f"{folder / INDEX}: has no map from tensors to shards. Fetch the file again.")
     return sorted(set(named.values()))
 
@@ -148,7 +148,7 @@ def require_bounded_config(config: dict[str, Any], name: str) -> None:
         ):
             raise InputError(f"{name}: its config.json says {key} = {str(value)[:20]}, which no model has. Correct it.")
         if isinstance(value, dict):
-            waiting += [(str(one), inner, depth + 1) for one, inner in value.items()]
+            waiting += [(str(setting), inner, depth + 1) for setting, inner in value.items()]
         elif isinstance(value, list):
             waiting += [(key, inner, depth + 1) for inner in value]
         elif isinstance(value, int) and abs(value) > (MAX_LAYERS if _is_count(key) else MAX_INTEGER):

@@ -46,7 +46,7 @@ def shared_prefix_length(
     if len(texts) < 2 or not _can_share(model, config) or (padding == "left" and window is not None and reach > window):
         return 0
     first, last = min(texts), max(texts)  # in lexicographic order: what these two share, all share
-    shared = next((i for i, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first))
+    shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return min(shared, min(map(len, texts)) - 1)
 
 
@@ -96,7 +96,7 @@ def run_prefix(model: PreTrainedModel, prefix: Sequence[int]) -> DynamicCache:
     length: transformers makes masks and positions for all layers from the length of one.
     """
     cache = DynamicCache(config=model.config)
-    device = next(one.device for one in model.parameters() if not one.is_meta)
+    device = next(parameter.device for parameter in model.parameters() if not parameter.is_meta)
     try:
         ids = torch.tensor([list(prefix)], device=device)
         model(input_ids=ids, use_cache=True, **cache_option(model, cache), **accepted(model, logits_to_keep=1))

@@ -89,7 +89,9 @@ class ResumedModel:
         lengths = [len(text.ids) - len(self.prefix) for text in texts]
         width = int(self.model.config.get_text_config(decoder=True).hidden_size)
         tokens = sum(lengths) + len(self.prefix)
-        self.cached = StateCache(affordable_layers(sorted({one for one in layers if one > 0}), tokens, width), lengths)
+        self.cached = StateCache(
+            affordable_layers(sorted({layer for layer in layers if layer > 0}), tokens, width), lengths
+        )
         if self.cached.layers:
             self._fill()
 

@@ -236,10 +236,10 @@ def quantisation_of(config: Mapping[str, Any]) -> str | None:
 
 def quantisation_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a config.json says of the quantisation of the weights; empty when they are not quantised."""
-    for one in (config, text_config(config)):
+    for settings in (config, text_config(config)):
         for key in QUANTISATION_KEYS:
-            if one.get(key):
-                return dict(one[key]) if isinstance(one[key], dict) else {"quant_method": "unknown"}
+            if settings.get(key):
+                return dict(settings[key]) if isinstance(settings[key], dict) else {"quant_method": "unknown"}
     return {}
 
 
@@ -254,10 +254,12 @@ def model_hash(path: Path, known: Mapping[str, str] | None = None) -> str:
     """
     files = gguf_parts(path) if path.is_file() else [path / "config.json", *sorted(path.glob("*.safetensors"))]
     stats = [(file, file.stat()) for file in files]
-    key = tuple((str(file), one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino) for file, one in stats)
+    key = tuple(
+        (str(file), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino) for file, status in stats
+    )
     if known is None and key in _hashes:
         return _hashes[key]
-    is_settled = time.time() - max(one.st_ctime for _, one in stats) > CLOCK_TICK
+    is_settled = time.time() - max(status.st_ctime for _, status in stats) > CLOCK_TICK
     hashes = dict(known or {})
     total = hashlib.sha256()
     for file in files:

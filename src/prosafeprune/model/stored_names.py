@@ -60,9 +60,9 @@ def stored_entries(folder: Path) -> dict[str, tuple[Path, TensorEntry]]:
 def parameters_of(model: Any, names: Iterable[str]) -> dict[str, Becomes]:
     """Return what each tensor on disk becomes in the model, by the rules of transformers' own loading."""
     mapping = get_model_conversion_mapping(model, hf_quantizer=getattr(model, "hf_quantizer", None))
-    renamings = [one for one in mapping if isinstance(one, WeightRenaming)]
-    converters = [one for one in mapping if isinstance(one, WeightConverter)]
-    by_pattern = {pattern: one for one in converters for pattern in one.source_patterns}
+    renamings = [conversion for conversion in mapping if isinstance(conversion, WeightRenaming)]
+    converters = [conversion for conversion in mapping if isinstance(conversion, WeightConverter)]
+    by_pattern = {pattern: conversion for conversion in converters for pattern in conversion.source_patterns}
     known, prefix = model.state_dict(), model.base_model_prefix
     found = {}
     for name in names:
@@ -137,7 +137,7 @@ def require_no_further_layers(unused: Iterable[str], known: Container[str], name
 
     A config with fewer layers than the weights would have us measure another model than the one that is written.
     """
-    further = [one for one in unused if LAYER_NUMBER.search(one) and LAYER_NUMBER.sub(".0.", one, count=1) in known]
+    further = [key for key in unused if LAYER_NUMBER.search(key) and LAYER_NUMBER.sub(".0.", key, count=1) in known]
     if further:
         raise InputError(
             f"{name}: the weights have more layers than its config.json says: {len(further)} tensors are unused, such "
@@ -150,7 +150,7 @@ def unused_of(model: Any, found: Mapping[str, Becomes], known: Container[str]) -
 
     Those that transformers says may be ignored for this model are left out.
     """
-    unused = {one.parameter for one in found.values() if one.parameter not in known}
+    unused = {becomes.parameter for becomes in found.values() if becomes.parameter not in known}
     none: dict[str, Any] = {"missing_keys": set(), "mismatched_keys": set(), "error_msgs": [], "conversion_errors": {}}
     info = LoadStateDictInfo(unexpected_keys=unused, skipped_pp_keys=set(), **none)
     model._adjust_missing_and_unexpected_keys(info)

@@ -165,11 +165,11 @@ class Cluster:
 
         if ":" in device or device == ALL_GPUS:
             raise InputError(f"--device {device}: with --ray each worker has its own GPU. Use cuda, cpu or auto.")
-        machines = [one for one in ray.nodes() if one["Alive"]]
-        gpus = int(sum(one["Resources"].get("GPU", 0) for one in machines))
+        machines = [machine for machine in ray.nodes() if machine["Alive"]]
+        gpus = int(sum(machine["Resources"].get("GPU", 0) for machine in machines))
         if gpus and device != "cpu":
             return [{"num_gpus": 1} for _ in range(gpus)]
-        cpus = {one["NodeID"]: one["Resources"].get("CPU", 0) for one in machines}
+        cpus = {machine["NodeID"]: machine["Resources"].get("CPU", 0) for machine in machines}
         if device == "cuda" or not any(cpus.values()):
             raise InputError(f"--ray {self.address}: the cluster has no {'GPUs' if device == 'cuda' else 'CPUs'}.")
         return [

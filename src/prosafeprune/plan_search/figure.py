@@ -32,26 +32,26 @@ def frontier_figure(record: SearchRecord, scored: Sequence[ScoredPlan]) -> Figur
     """Return the figure: estimates of ``scored``, measured points, base model, safety floor and selected point."""
     figure, axes = new_axes("C.R. on pseudo-harmful validation prompts, %", "S.S. on harmful validation prompts, %")
     axes.scatter(
-        [one.compliance_rate for one in scored],
-        [one.safety_score for one in scored],
+        [plan.compliance_rate for plan in scored],
+        [plan.safety_score for plan in scored],
         s=14,
         color=GREY,
         alpha=0.5,
         label="estimated",
     )
-    measured = [one for one in record.points if one.measured is not None]
+    measured = [point for point in record.points if point.measured is not None]
     axes.scatter(
-        [one.rates[0] for one in measured],
-        [one.rates[1] for one in measured],
+        [point.rates[0] for point in measured],
+        [point.rates[1] for point in measured],
         s=42,
         marker="s",
         color=BLUE,
         label="measured",
     )
-    for index, one in enumerate(sorted(measured, key=lambda point: point.rates)):
+    for index, point in enumerate(sorted(measured, key=lambda point: point.rates)):
         # Neighbours have their numbers above and below, so that these do not overprint.
         offset = (6, 5) if index % 2 == 0 else (6, -13)
-        axes.annotate(str(one.number), one.rates, xytext=offset, textcoords="offset points", fontsize=9, zorder=4)
+        axes.annotate(str(point.number), point.rates, xytext=offset, textcoords="offset points", fontsize=9, zorder=4)
     base = record.source
     axes.scatter(
         [base.compliance_rate], [base.safety_score], s=70, marker="X", color="black", zorder=3, label="base model"
@@ -68,5 +68,6 @@ def _write_numbers(scored: Sequence[ScoredPlan], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["plan", "compliance_rate", "safety_score", "divergence"])
-        for one in scored:
-            writer.writerow([describe_plan(one.plan), one.compliance_rate, one.safety_score, one.divergence])
+        for candidate in scored:
+            rates = [candidate.compliance_rate, candidate.safety_score, candidate.divergence]
+            writer.writerow([describe_plan(candidate.plan), *rates])

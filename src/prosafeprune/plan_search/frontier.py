@@ -11,9 +11,9 @@ def frontier(scored: Sequence[ScoredPlan]) -> list[ScoredPlan]:
     Of plans with the same two rates, the one with the least benign KL is kept.
     """
     best: list[ScoredPlan] = []
-    for one in sorted(scored, key=lambda s: (-s.safety_score, -s.compliance_rate, s.divergence)):
-        if not best or one.compliance_rate > best[-1].compliance_rate:
-            best.append(one)
+    for candidate in sorted(scored, key=lambda s: (-s.safety_score, -s.compliance_rate, s.divergence)):
+        if not best or candidate.compliance_rate > best[-1].compliance_rate:
+            best.append(candidate)
     return best
 
 
@@ -29,11 +29,11 @@ def plans_to_confirm(scored: Sequence[ScoredPlan], lowest_safety: float, count: 
     selected: list[ScoredPlan] = []
     seen: set[tuple[tuple[int, ...], float | None]] = set()
     for pool, share in ((cautious, (count + 1) // 2), (safe, count), (near, count)):
-        for one in pool:
+        for candidate in pool:
             if len(selected) >= share:
                 break
-            key = (one.plan.layers, one.plan.harmful_share)
+            key = (candidate.plan.layers, candidate.plan.harmful_share)
             if key not in seen:
-                selected.append(one)
+                selected.append(candidate)
                 seen.add(key)
     return selected

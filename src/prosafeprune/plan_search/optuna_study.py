@@ -80,9 +80,12 @@ def search_plans(
         first = len(starting_points(space))
         while not budget.is_spent(count):
             if count == first:
-                best = sorted(scores.values(), key=lambda one: -one.value)[:VARIED_WINDOWS]
+                best = sorted(scores.values(), key=lambda candidate: -candidate.value)[:VARIED_WINDOWS]
                 with _written(journal):
-                    _enqueue(study, variations(space, {one.plan: one.has_room(lowest_safety) for one in best}))
+                    _enqueue(
+                        study,
+                        variations(space, {candidate.plan: candidate.has_room(lowest_safety) for candidate in best}),
+                    )
             size = first - count if count < first else ROUND
             size = size if budget.trials is None else min(size, budget.trials - count)
             with _written(journal):
@@ -142,8 +145,8 @@ def _finish(study: optuna.Study, trial: optuna.Trial, scored: ScoredPlan, lowest
 
 def best_of(scored: Sequence[ScoredPlan], lowest_safety: float) -> ScoredPlan | None:
     """Return the plan of the highest value among those above the floor, or None."""
-    safe = [one for one in scored if one.safety_score >= lowest_safety]
-    return max(safe, key=lambda one: one.value, default=None)
+    safe = [plan for plan in scored if plan.safety_score >= lowest_safety]
+    return max(safe, key=lambda plan: plan.value, default=None)
 
 
 def describe_best(scored: Sequence[ScoredPlan], lowest_safety: float) -> str:

@@ -90,7 +90,7 @@ class RemotePlanEvaluator:
 
 def inputs_to_send(inputs: Mapping[Pooling, PooledInputs], prompts: int) -> dict[Pooling, PooledShard]:
     """Return the pooled inputs of ``prompts`` prompts in a form that can be sent to workers."""
-    return {pooling: make_shard(one, range(prompts)) for pooling, one in inputs.items()}
+    return {pooling: make_shard(pooled, range(prompts)) for pooling, pooled in inputs.items()}
 
 
 def sent_inputs(parts: Mapping[Pooling, PooledShard]) -> dict[Pooling, PooledInputs]:

@@ -84,4 +84,4 @@ class SearchRecord(BaseModel):
 
     def point(self, number: int | None) -> SearchPoint | None:
         """Return the point of that number, or None."""
-        return next((one for one in self.points if one.number == number), None)
+        return next((point for point in self.points if point.number == number), None)

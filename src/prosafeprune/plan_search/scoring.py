@@ -182,7 +182,10 @@ class PlanScorer:
 
 
 def _judged_sets(prompts: Mapping[PromptClass, PromptSet]) -> list[EvaluationSet]:
-    return [EvaluationSet(f"validation-{one.in_words}", one.in_words, prompts[one]) for one in JUDGED]
+    return [
+        EvaluationSet(f"validation-{prompt_class.in_words}", prompt_class.in_words, prompts[prompt_class])
+        for prompt_class in JUDGED
+    ]
 
 
 def _shifted(base: float | None, before: float | None, after: float | None) -> float:
@@ -191,6 +194,6 @@ def _shifted(base: float | None, before: float | None, after: float | None) -> f
 
 
 def _require_prompts(prompts: Mapping[PromptClass, PromptSet]) -> None:
-    missing = [one.in_words for one in PromptClass if not prompts.get(one)]
+    missing = [prompt_class.in_words for prompt_class in PromptClass if not prompts.get(prompt_class)]
     if missing:
         raise InputError(f"No {missing[0]} validation prompts. Give at least one of each class.")

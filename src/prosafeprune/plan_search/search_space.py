@@ -79,7 +79,7 @@ def variations(space: SearchSpace, best: Mapping[Plan, bool]) -> list[dict[str, 
             their S.S. leaves room above the floor. Then the shares that add fewer refusals are tried first.
     """
     first, *others = space.poolings
-    by_plan = {_plan(space, _point(space, first, one)): one for one in _first_windows(space)}
+    by_plan = {_plan(space, _point(space, first, window)): window for window in _first_windows(space)}
     windows = [by_plan[plan] for plan in best]
     points = [_point(space, pooling, window) for pooling in others for window in windows]
     orders = [_share_order(space.harmful_shares, room) for room in best.values()]
@@ -120,7 +120,7 @@ def draw_plan(trial: Trial, space: SearchSpace) -> Plan:
     drawn = {
         "start": trial.suggest_int("start", 0, len(space.starts) - 1),
         "length": trial.suggest_int("length", 1, space.longest),
-        "pooling": trial.suggest_categorical("pooling", [one.value for one in space.poolings]),
+        "pooling": trial.suggest_categorical("pooling", [pooling.value for pooling in space.poolings]),
         "strength": trial.suggest_categorical("strength", list(STRENGTHS)),
         "harmful_share": trial.suggest_categorical("harmful_share", list(space.harmful_shares)),
     }

@@ -21,9 +21,9 @@ def make_points(scored: Sequence[ScoredPlan], measured: Mapping[str, ValidationR
         measured: the rates of those that were measured, by their plan as JSON.
         shown: how many estimated plans to offer at most, spread over the frontier.
     """
-    by_plan = {one.plan.model_dump_json(): one for one in scored}
+    by_plan = {candidate.plan.model_dump_json(): candidate for candidate in scored}
     offered = dict.fromkeys(measured)
-    offered.update(dict.fromkeys(one.plan.model_dump_json() for one in _spread(frontier(scored), shown)))
+    offered.update(dict.fromkeys(candidate.plan.model_dump_json() for candidate in _spread(frontier(scored), shown)))
     points = [
         SearchPoint(number=0, plan=by_plan[key].plan, estimated=by_plan[key], measured=measured.get(key))
         for key in offered

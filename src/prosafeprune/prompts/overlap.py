@@ -76,7 +76,7 @@ def hold_out(prompts: PromptSet, share: float, seed: int) -> tuple[PromptSet, Pr
         held |= set(group)
 
     def part(is_held: bool) -> PromptSet:
-        rows = tuple(one for row, one in enumerate(prompts) if (row in held) is is_held)
+        rows = tuple(prompt for row, prompt in enumerate(prompts) if (row in held) is is_held)
         return PromptSet(prompts.prompt_class, prompts.source, rows)
 
     return part(False), part(True)
@@ -88,9 +88,9 @@ def require_disjoint(calibration: Sequence[PromptSet], evaluation: Sequence[Prom
     Raises:
         InputError: naming the offending lines.
     """
-    overlaps = [found for one in calibration for two in evaluation for found in find_overlaps(one, two)]
-    for i, one in enumerate(calibration):
-        overlaps += [found for two in calibration[i + 1 :] for found in find_overlaps(one, two)]
+    overlaps = [found for used in calibration for tested in evaluation for found in find_overlaps(used, tested)]
+    for i, used in enumerate(calibration):
+        overlaps += [found for other in calibration[i + 1 :] for found in find_overlaps(used, other)]
     if overlaps:
         shown = "; ".join(describe_overlap(overlap) for overlap in overlaps[:5])
         more = f"; and {len(overlaps) - 5} more" if len(overlaps) > 5 else ""
@@ -146,9 +146,9 @@ def _similar_rows(first: Sequence[str], second: Sequence[str], least: float) -> 
     The words of a conversation are the user's. A single request is also compared with the last turn of a conversation:
     it is the same whatever came before. Prompts under system prompts that differ are not the same.
     """
-    pairs = set(_similar_texts([_said(one) for one in first], [_said(one) for one in second], least))
-    if any(isinstance(one, Conversation) for one in (*first, *second)):
-        last = _similar_texts([last_turn(one) for one in first], [last_turn(one) for one in second], least)
+    pairs = set(_similar_texts([_said(text) for text in first], [_said(text) for text in second], least))
+    if any(isinstance(text, Conversation) for text in (*first, *second)):
+        last = _similar_texts([last_turn(text) for text in first], [last_turn(text) for text in second], least)
         pairs |= {(i, j) for i, j in last if _is_one_turn(first[i]) or _is_one_turn(second[j])}
         pairs = {(i, j) for i, j in pairs if _systems_agree(first[i], second[j], least)}
     return sorted(pairs)

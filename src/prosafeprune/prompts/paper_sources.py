@@ -46,7 +46,7 @@ def paper_prompts(prompt_class: PromptClass, data_dir: Path | None = None) -> Pr
     """
     source = PAPER_SOURCES[prompt_class]
     files = [data_dir / f"{source.file}{ending}" for ending in FILE_TYPES] if data_dir is not None else []
-    file = next((one for one in files if one.is_file()), None)
+    file = next((path for path in files if path.is_file()), None)
     try:
         found = read_prompts(str(file or source.home), prompt_class, source.fields)
     except InputError as error:

@@ -121,7 +121,7 @@ class PromptSet:
 
     def with_thinking(self) -> PromptSet:
         """Return the prompts that the model answers after thinking."""
-        return replace(self, prompts=tuple(replace(one, text=with_thinking(one.text)) for one in self.prompts))
+        return replace(self, prompts=tuple(replace(prompt, text=with_thinking(prompt.text)) for prompt in self.prompts))
 
     def in_both_modes(self) -> PromptSet:
         """Return each prompt without thinking, then each with it (``--thinking both``)."""

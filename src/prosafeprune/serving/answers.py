@@ -21,7 +21,7 @@ class TextStream:
     """Turns the tokens of an answer into pieces of text; joined, they are the stripped answer up to a stop string."""
 
     def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str] = ()) -> None:
-        self._decode, self._stop = decode, [one for one in stop if one]
+        self._decode, self._stop = decode, [end for end in stop if end]
         self.ids: list[int] = []
         self._start, self._read = 0, 0
         """Range of tokens decoded together: those before ``_read`` are in the text already, and give the context."""
@@ -51,7 +51,7 @@ class TextStream:
 
     def _take(self, new: str, final: bool) -> str:
         text = self._pending + new
-        found = [index for one in self._stop if (index := text.find(one)) >= 0]
+        found = [index for end in self._stop if (index := text.find(end)) >= 0]
         if found:
             self.stopped, final, text = True, True, text[: min(found)]
         ready = text if final else text[: len(text) - self._held(text)]
@@ -66,7 +66,7 @@ class TextStream:
         """Return how many characters at the end may begin a stop string."""
         longest = max(map(len, self._stop), default=0)
         for length in range(min(longest - 1, len(text)), 0, -1):
-            if any(one.startswith(text[-length:]) for one in self._stop):
+            if any(end.startswith(text[-length:]) for end in self._stop):
                 return length
         return 0
 

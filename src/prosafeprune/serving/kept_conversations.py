@@ -46,14 +46,16 @@ class KeptConversations:
             for layer in batch.cache.layers
         ]
         applied = question.applied
-        self._kept = [one for one in self._kept if not (_same(one.applied, applied) and ids[: len(one.ids)] == one.ids)]
+        self._kept = [old for old in self._kept if not (_same(old.applied, applied) and ids[: len(old.ids)] == old.ids)]
         self._kept.append(_Kept(applied, ids, layers))
-        while sum(len(one.ids) for one in self._kept) > self._most_tokens:
+        while sum(len(kept.ids) for kept in self._kept) > self._most_tokens:
             self._kept.pop(0)
 
     def beginning_of(self, question: Question) -> PrefixCache | None:
         """Return the keys and values of a question's first tokens, as far as they are kept and worth using."""
-        known = [(_shared(one.ids, question.ids), one) for one in self._kept if _same(one.applied, question.applied)]
+        known = [
+            (_shared(kept.ids, question.ids), kept) for kept in self._kept if _same(kept.applied, question.applied)
+        ]
         length, found = max(known, key=lambda pair: pair[0], default=(0, None))
         if found is None or length < WORTH_IT:
             return None
@@ -71,11 +73,13 @@ def _shared(kept: Sequence[int], asked: Sequence[int]) -> int:
     return next((i for i in range(most) if kept[i] != asked[i]), most)
 
 
-def _same(one: Applied | None, two: Applied | None) -> bool:
+def _same(applied: Applied | None, other: Applied | None) -> bool:
     """Return whether tokens have the same keys and values under both edits."""
-    first, second = _strengths(one), _strengths(two)
-    return first == second and (not first or (one is not None and two is not None and one.edit is two.edit))
+    first, second = _strengths(applied), _strengths(other)
+    if first != second:
+        return False
+    return not first or (applied is not None and other is not None and applied.edit is other.edit)
 
 
 def _strengths(applied: Applied | None) -> dict[int, float]:
-    return {} if applied is None else {layer: one for layer, one in applied.strengths.items() if one}
+    return {} if applied is None else {layer: strength for layer, strength in applied.strengths.items() if strength}

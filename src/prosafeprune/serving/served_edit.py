@@ -76,11 +76,11 @@ class ServedEdit:
         given = [strength] * len(self.plan.layers) if isinstance(strength, int | float) else list(strength)
         if len(given) != len(self.plan.layers):
             raise InputError(f"{self.name}: {len(given)} strengths are given for {len(self.plan.layers)} layers.")
-        wrong = [one for one in given if not 0 <= one <= 1]
+        wrong = [value for value in given if not 0 <= value <= 1]
         if wrong:
             raise InputError(f"{self.name}: strength {wrong[0]:g} is not from 0 to 1.")
         asked = dict(zip(self.plan.layers, given, strict=True))
-        missing = [layer for layer, one in asked.items() if one > 0 and layer not in self.layers]
+        missing = [layer for layer, value in asked.items() if value > 0 and layer not in self.layers]
         if missing:
             raise InputError(
                 f"{self.name}: was made at strength 0 in layer {missing[0]}, so it has no edit to scale there. Prune "

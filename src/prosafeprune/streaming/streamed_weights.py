@@ -44,10 +44,12 @@ class StreamedWeights:
         """
         self.meta, self.anatomy, self.checkpoint = meta, anatomy, checkpoint
         found = parameters_of(meta.model, checkpoint.stored)
-        self._parameter_of = {name: one.parameter for name, one in found.items()}
+        self._parameter_of = {name: becomes.parameter for name, becomes in found.items()}
         known = meta.model.state_dict()
         require_one_each(found, known, meta.name)
-        require_real_numbers(found, {name: one.dtype for name, one in checkpoint.stored.items()}, meta.model, meta.name)
+        require_real_numbers(
+            found, {name: entry.dtype for name, entry in checkpoint.stored.items()}, meta.model, meta.name
+        )
         require_complete(_absent(meta.model, found, checkpoint.stored), meta.name)
         self.unused = unused_of(meta.model, found, known)
         """What tensors on disk would become and the model does not have; they are copied."""
@@ -118,7 +120,9 @@ class StreamedWeights:
                     f"such as {absent[0]}. Fetch it again."
                 )
             prefix = f"{self.anatomy.layers_name}.{layer}"
-            require_finite(((f"{prefix}.{name}", one) for name, one in module.named_parameters()), self.meta.name)
+            require_finite(
+                ((f"{prefix}.{name}", parameter) for name, parameter in module.named_parameters()), self.meta.name
+            )
             yield held
         finally:
             for name, parameter in empty.items():
@@ -131,7 +135,7 @@ class StreamedWeights:
     def _load(self, names: Sequence[str]) -> dict[str, StreamedTensor]:
         held = {name: self.checkpoint.read(name) for name in names}
         meta = self.meta
-        _load_some(meta.model, {name: one.tensor for name, one in held.items()}, meta.device, meta.run_dtype)
+        _load_some(meta.model, {name: streamed.tensor for name, streamed in held.items()}, meta.device, meta.run_dtype)
         return held
 
 
@@ -142,21 +146,21 @@ def _absent(model: PreTrainedModel, found: Mapping[str, Becomes], stored: Mappin
     must be there in all that have them, made of as many tensors.
     """
     known = model.state_dict()
-    parts = Counter(one.parameter for one in found.values())
+    parts = Counter(becomes.parameter for becomes in found.values())
     of_any_layer: dict[str, int] = {}
     for parameter, count in parts.items():
         alike = LAYER_NUMBER.sub(".0.", parameter)
         of_any_layer[alike] = max(count, of_any_layer.get(alike, 0))
     keys: Mapping[str, str] = getattr(model, "all_tied_weights_keys", {})  # custom model code may set none
     tied = {**keys, **{source: name for name, source in keys.items()}}
-    ignored = [re.compile(one) for one in model._keys_to_ignore_on_load_missing or ()]
+    ignored = [re.compile(pattern) for pattern in model._keys_to_ignore_on_load_missing or ()]
     absent = []
     for parameter in known:
         wanted = of_any_layer.get(LAYER_NUMBER.sub(".0.", parameter), 0 if LAYER_NUMBER.search(parameter) else 1)
         is_tied = tied.get(parameter) in parts
-        if parts[parameter] < wanted and not is_tied and not any(one.search(parameter) for one in ignored):
+        if parts[parameter] < wanted and not is_tied and not any(pattern.search(parameter) for pattern in ignored):
             absent.append(parameter)
-    plain = {name: one.parameter for name, one in found.items() if one.part is None}
+    plain = {name: becomes.parameter for name, becomes in found.items() if becomes.part is None}
     return absent + [
         parameter
         for name, parameter in plain.items()

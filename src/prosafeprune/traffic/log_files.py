@@ -44,7 +44,7 @@ def find_logs(given: list[Path]) -> list[Path]:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder. Check the path.")
         if path.is_dir():
-            inside = sorted(one for one in path.rglob("*") if one.is_file() and ending(one) in ENDINGS)
+            inside = sorted(file for file in path.rglob("*") if file.is_file() and ending(file) in ENDINGS)
             if not inside:
                 raise InputError(f"{path}: has no log. Logs end in {', '.join(ENDINGS)}, or these with .gz.")
             found += inside
@@ -261,12 +261,12 @@ def _parquet_rows(path: Path, advance: Advance) -> Iterator[Entry]:
 def _eval_samples(path: Path, advance: Advance) -> Iterator[Entry]:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [one for one in archive.infolist() if one.filename.startswith("samples/")]
-            for number, one in enumerate(sorted(names, key=lambda one: one.filename), 1):
-                if one.file_size > LARGEST_OBJECT:
+            entries = [entry for entry in archive.infolist() if entry.filename.startswith("samples/")]
+            for number, entry in enumerate(sorted(entries, key=lambda sample: sample.filename), 1):
+                if entry.file_size > LARGEST_OBJECT:
                     yield number, UnreadableEntryError("is a sample of more than 500 MB")
                 else:
-                    yield number, _loaded(archive.read(one).decode(errors="surrogateescape"))
-                advance(one.compress_size / 1e6)
+                    yield number, _loaded(archive.read(entry).decode(errors="surrogateescape"))
+                advance(entry.compress_size / 1e6)
     except Exception as error:  # of a damaged, encrypted or oddly compressed archive
         raise OSError(first_line(error)) from error

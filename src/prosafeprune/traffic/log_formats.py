@@ -68,15 +68,15 @@ def _messages(given: Any, attachments: Any) -> list[Message]:
     if len(given) > MOST_MESSAGES:
         raise UnreadableEntryError(f"has {len(given):,} messages, more than {MOST_MESSAGES:,}")
     read = []
-    for one in given:
-        if not isinstance(one, Mapping):
+    for message in given:
+        if not isinstance(message, Mapping):
             raise UnreadableEntryError("a message is not an object")
-        name = str(one.get("role") or one.get("from") or "").lower()
+        name = str(message.get("role") or message.get("from") or "").lower()
         if name not in ROLES:
             raise UnreadableEntryError(f"a message has the unknown role {name[:40]!r}")
         role = ROLES[name]
         if role is not None:
-            read.append((role, _content(one.get("content", one.get("value")), attachments)))
+            read.append((role, _content(message.get("content", message.get("value")), attachments)))
     return read
 
 
@@ -110,7 +110,7 @@ def _answer(given: Any) -> str:
                 (given[name] for name in ("body", "choices", "message", "content", "text") if name in given), None
             )
         elif isinstance(given, Sequence) and given:
-            texts = [one.get("text") for one in given if isinstance(one, Mapping) and one.get("type") == "text"]
+            texts = [part.get("text") for part in given if isinstance(part, Mapping) and part.get("type") == "text"]
             given = "\n".join(map(str, texts)) if texts else given[0]
     if isinstance(given, str):
         return given

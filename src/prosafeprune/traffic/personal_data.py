@@ -49,7 +49,7 @@ _LENGTHS = (
     "LB28 LC32 LI21 LT20 LU20 LV21 MC27 MD24 ME22 MK19 MR27 MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 "
     "RO24 RS22 SA24 SC31 SE24 SI19 SK24 SM27 TL23 TN24 TR26 UA29 VA22 VG24 XK20"
 )
-IBAN_LENGTHS = {one[:2]: int(one[2:]) for one in _LENGTHS.split()}
+IBAN_LENGTHS = {entry[:2]: int(entry[2:]) for entry in _LENGTHS.split()}
 _AFTER_PHONE = r"(?![A-Za-z0-9_%]|[.,:/-]\d| \d)"
 PHONE = re.compile(
     r"(?<![A-Za-z0-9_.,:/#=$€£-])(?<!\d )(?:"
@@ -96,7 +96,9 @@ def find_personal_data(text: str) -> list[Span]:
 
 def luhn(digits: str) -> bool:
     """Return whether the last digit is the check digit of the others (ISO/IEC 7812-1)."""
-    total = sum(sum(divmod(2 * int(one), 10)) if place % 2 else int(one) for place, one in enumerate(reversed(digits)))
+    total = sum(
+        sum(divmod(2 * int(digit), 10)) if place % 2 else int(digit) for place, digit in enumerate(reversed(digits))
+    )
     return total % 10 == 0
 
 
@@ -104,7 +106,8 @@ def iban(text: str) -> bool:
     """Return whether a text without spaces has the length and check digits of an account number (ISO 13616)."""
     moved = (text[4:] + text[:4]).upper()
     return (
-        len(text) == IBAN_LENGTHS.get(text[:2].upper()) and int("".join(str(int(one, 36)) for one in moved)) % 97 == 1
+        len(text) == IBAN_LENGTHS.get(text[:2].upper())
+        and int("".join(str(int(character, 36)) for character in moved)) % 97 == 1
     )
 
 
@@ -128,7 +131,7 @@ def _keys(text: str) -> Iterator[Span]:
 
 def _is_secret(value: str) -> bool:
     """Return whether a word after "password" or the like is no ordinary word: it mixes letters with digits."""
-    mixed = any(one.isdigit() for one in value) and any(one.isalpha() for one in value)
+    mixed = any(character.isdigit() for character in value) and any(character.isalpha() for character in value)
     return mixed and not value.startswith(("http:", "https:", "[")) and _bits(value) >= LEAST_SECRET_BITS
 
 
@@ -158,7 +161,7 @@ def _cards(text: str) -> Iterator[Span]:
 
 def _phones(text: str) -> Iterator[Span]:
     for found in PHONE.finditer(text):
-        count = sum(one.isdigit() for one in found[0])
+        count = sum(character.isdigit() for character in found[0])
         if 8 <= count <= 15 and not DATE.fullmatch(found[0].strip()):
             yield *found.span(), "PHONE"
     yield from ((*found.span("value"), "PHONE") for found in NEAR_PHONE.finditer(text))

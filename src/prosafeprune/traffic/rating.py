@@ -80,7 +80,7 @@ def rate_by_model(
     folder = cache_folder() / "ratings"
     folder.mkdir(parents=True, exist_ok=True)
     store = LineStore(folder / f"{name}.jsonl", check=lambda row: int(row["rating"]))
-    keys = [(0, hashlib.sha256(one.encode()).hexdigest()) for one in questions]
+    keys = [(0, hashlib.sha256(text.encode()).hexdigest()) for text in questions]
     open_rows = list({key: row for row, key in enumerate(keys) if key not in store.rows}.values())
     advance(len(prompts) - len(open_rows))
     asked = [chat(questions[row], SYSTEM) for row in open_rows]

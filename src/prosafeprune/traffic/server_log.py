@@ -58,7 +58,7 @@ def read_template(text: str) -> list[Message]:
         found = list(marked.finditer(text))
         if found:
             opens_answer = found[-1].end(2) == len(text) and ROLES.get(found[-1][1]) == "assistant"
-            said = [(ROLES.get(one[1]), str(one[2]).strip()) for one in (found[:-1] if opens_answer else found)]
+            said = [(ROLES.get(turn[1]), str(turn[2]).strip()) for turn in (found[:-1] if opens_answer else found)]
             messages: list[Message] = [(role, words) for role, words in said if role is not None]
             return messages
     found_pairs = list(_instructions(text))

@@ -39,7 +39,7 @@ def turns_of(messages: Sequence[Message], answer: str | None = None) -> Iterator
     so_far: list[Message] = []
     asked: tuple[Message, ...] = ()
     for role, text in messages:
-        if is_blank(text) or (role == "system" and any(one != "system" for one, _ in so_far)):
+        if is_blank(text) or (role == "system" and any(earlier != "system" for earlier, _ in so_far)):
             continue
         if role == "assistant" and so_far and so_far[-1][0] == "user":
             asked = tuple(so_far)

@@ -67,7 +67,7 @@ def _four_bits(tensors: Tensors, name: str, state: dict[str, Any]) -> Dequantise
     roles = {"numbers": "weight", "largest": "weight.absmax", "values": "weight.quant_map"}
     if state["nested"] is not None:
         roles |= {"nested": "weight.nested_absmax", "nested_values": "weight.nested_quant_map"}
-    of = {role: part(tensors, f"{name}.{one}") for role, one in roles.items()}
+    of = {role: part(tensors, f"{name}.{suffix}") for role, suffix in roles.items()}
     count = torch.Size(state["shape"]).numel()
     blocks = -(-count // state["size"])
     require_shape(of["numbers"].shape[0] == -(-count // 2) and of["largest"].shape[0] == blocks, name)

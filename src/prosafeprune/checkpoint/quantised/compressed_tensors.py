@@ -51,8 +51,10 @@ def compressed_tensors(tensors: Tensors, settings: Settings) -> CheckpointLayout
     Raises:
         InputError: weights that are sparse, rotated or in a format other than those above.
     """
-    groups = [one for one in (settings.get("config_groups") or {}).values() if isinstance(one, dict)]
-    stated = {str(one["format"]) for one in [settings, *groups] if one.get("format") not in (None, "mixed-precision")}
+    groups = [group for group in (settings.get("config_groups") or {}).values() if isinstance(group, dict)]
+    stated = {
+        str(scheme["format"]) for scheme in [settings, *groups] if scheme.get("format") not in (None, "mixed-precision")
+    }
     sparsity = settings.get("sparsity_config") or {}
     if unknown := sorted(stated - READ):
         raise InputError(f"compressed-tensors in the format {unknown[0]} cannot be read")
@@ -86,8 +88,8 @@ def compressed_tensors(tensors: Tensors, settings: Settings) -> CheckpointLayout
 
 
 def _blocks(groups: list[dict[str, Any]]) -> Iterator[tuple[int, int]]:
-    for one in groups:
-        structure = (one.get("weights") or {}).get("block_structure")
+    for group in groups:
+        structure = (group.get("weights") or {}).get("block_structure")
         if isinstance(structure, list | tuple) and len(structure) == 2:
             yield int(structure[0]), int(structure[1])
 
@@ -127,7 +129,7 @@ def _packed(of: dict[str, StoredTensor], stored_shape: StoredTensor, name: str) 
     """Integers of 4 or 8 bits in 32-bit words, with an offset of half their range; zero points too, by columns."""
     rows, columns = (int(size) for size in read_number(stored_shape).tolist())
     packed, scale = of["packed"].shape, of["scale"].shape
-    bits = next((one for one in (4, 8) if packed == (rows, -(-columns * one // 32))), None)
+    bits = next((width for width in (4, 8) if packed == (rows, -(-columns * width // 32))), None)
     require_shape(bits is not None and scale[0] == rows and (columns % scale[1] == 0 or "order" in of), name)
     assert bits is not None
     return DequantisedMatrix((rows, columns), of, partial(_from_packed, bits=bits, shape=(rows, columns)))

@@ -49,7 +49,7 @@ class CheckpointLayout:
     @property
     def used(self) -> set[StoredTensor]:
         """Every tensor that becomes part of a matrix."""
-        return {part for one in self.matrices.values() for part in one.parts.values()}
+        return {part for matrix in self.matrices.values() for part in matrix.parts.values()}
 
 
 def named(tensors: Tensors, ending: str) -> Iterator[tuple[str, StoredTensor]]:

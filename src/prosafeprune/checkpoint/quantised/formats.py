@@ -64,12 +64,12 @@ def find_layout(folder: Path, name: str) -> tuple[Tensors, CheckpointLayout]:
 def copied_tensors(tensors: Tensors, layout: CheckpointLayout) -> Tensors:
     """Return the tensors that are not quantised, and belong to no matrix that is."""
     used = layout.used
-    return {key: one for key, one in tensors.items() if key not in layout.dropped and one not in used}
+    return {key: tensor for key, tensor in tensors.items() if key not in layout.dropped and tensor not in used}
 
 
 def _require_nothing_else(tensors: Tensors, layout: CheckpointLayout, name: str) -> None:
     copied = copied_tensors(tensors, layout)
-    odd = [key for key, one in copied.items() if one.dtype not in COPIED]
+    odd = [key for key, tensor in copied.items() if tensor.dtype not in COPIED]
     if odd:
         raise _cannot_read(name, f"{min(odd)} is stored as {copied[min(odd)].dtype} without scales")
     if twice := sorted(copied.keys() & layout.matrices.keys()):

@@ -47,14 +47,14 @@ def gptq(tensors: Tensors, settings: Settings) -> CheckpointLayout:
         bits = 32 * words.shape[0] // inputs if inputs > 0 else 0
         fits = bits in (2, 3, 4, 8) and words.shape == (inputs * bits // 32, outputs)
         require_shape(fits and of["zeros"].shape == (groups, outputs * bits // 32), name)
-        compute = partial(_from_gptq, bits=bits, one=int(packing == "gptq"))
+        compute = partial(_from_gptq, bits=bits, offset=int(packing == "gptq"))
         found.matrices[f"{name}.weight"] = DequantisedMatrix((outputs, inputs), of, compute)
     return found
 
 
-def _from_gptq(parts: Parts, bits: int, one: int) -> torch.Tensor:
+def _from_gptq(parts: Parts, bits: int, offset: int) -> torch.Tensor:
     numbers = unpack_words(parts["words"].T, bits).float()
-    scales, zeros = parts["scales"].float(), unpack_words(parts["zeros"], bits).float() + one
+    scales, zeros = parts["scales"].float(), unpack_words(parts["zeros"], bits).float() + offset
     order = group_of_inputs(parts, numbers.shape[1], len(scales))
     return (numbers - zeros[order].T) * scales[order].T
 
@@ -81,8 +81,8 @@ def awq(tensors: Tensors, settings: Settings) -> CheckpointLayout:
 
 def _from_awq(parts: Parts) -> torch.Tensor:
     numbers, zeros = (
-        unpack_words(parts[one], 4).unflatten(-1, (-1, 8))[..., AWQ_ORDER].flatten(-2).float()
-        for one in ("words", "zeros")
+        unpack_words(parts[role], 4).unflatten(-1, (-1, 8))[..., AWQ_ORDER].flatten(-2).float()
+        for role in ("words", "zeros")
     )
     scales = parts["scales"].float()
     size = len(numbers) // len(scales)
@@ -96,7 +96,7 @@ def mlx(tensors: Tensors, settings: Settings) -> CheckpointLayout:
     Raises:
         InputError: another mode.
     """
-    modes = {str(one.get("mode", "affine")) for one in [settings, *settings.values()] if isinstance(one, dict)}
+    modes = {str(scheme.get("mode", "affine")) for scheme in [settings, *settings.values()] if isinstance(scheme, dict)}
     if modes != {"affine"}:
         raise InputError(f"MLX in the mode {min(modes - {'affine'})} cannot be read")
     found = CheckpointLayout()

@@ -87,8 +87,8 @@ def _shards(folder: Path, name: str) -> dict[str, list[_Entry]]:
     """Return what each shard will hold, by its file name."""
     dtype = _dtype(read_config(folder, name))
     tensors, layout = find_layout(folder, name)
-    entries = [_Entry(key, one.dtype, one) for key, one in copied_tensors(tensors, layout).items()]
-    entries += [_Entry(key, dtype, one) for key, one in layout.matrices.items()]
+    entries = [_Entry(key, tensor.dtype, tensor) for key, tensor in copied_tensors(tensors, layout).items()]
+    entries += [_Entry(key, dtype, matrix) for key, matrix in layout.matrices.items()]
     shards: dict[str, list[_Entry]] = {}
     for entry in sorted(entries, key=lambda entry: (_stored(entry).file.name, _stored(entry).start)):
         shards.setdefault(_stored(entry).file.name, []).append(entry)
@@ -108,8 +108,8 @@ def _stored(entry: _Entry) -> StoredTensor:
 
 
 def _dtype(config: dict[str, Any]) -> str:
-    for one in (config, text_config(config)):
-        named = one.get("dtype", one.get("torch_dtype"))
+    for settings in (config, text_config(config)):
+        named = settings.get("dtype", settings.get("torch_dtype"))
         if named in CONFIG_DTYPES:
             return CONFIG_DTYPES[named]
     return "BF16"
@@ -153,9 +153,9 @@ def _content(entry: _Entry, name: str) -> Iterable[bytes]:
 
 def _write_config(folder: Path) -> None:
     config = read_json_object(folder / "config.json", "model config")
-    for one in (config, text_config(config)):
+    for settings in (config, text_config(config)):
         for key in QUANTISATION_KEYS:
-            one.pop(key, None)
+            settings.pop(key, None)
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for left in ("quantize_config.json", "quant_config.json", "hf_quant_config.json"):
         (folder / left).unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 
 from prosafeprune.interactive.guard import LOOPBACK_NAMES, Guard
+from prosafeprune.interactive.slow_clients import TimedProtocol
 from prosafeprune.interactive.web_server import listen, url_of
 
 TOKEN = "a-token-of-the-tests"
@@ -22,6 +23,7 @@ def running(app: Any, token: str | None = None, public: Collection[str] = ()) ->
     with listen("127.0.0.1", 0) as listening:
         config = uvicorn.Config(
             Guard(app, token, LOOPBACK_NAMES, public),
+            http=TimedProtocol,
             log_level="error",
             lifespan="off",
             timeout_graceful_shutdown=1,

@@ -19,6 +19,7 @@ from helpers.web_apps import running
 
 from prosafeprune.generation.backend import Decoding, answer_all
 from prosafeprune.generation.local import LocalGenerator
+from prosafeprune.interactive import slow_clients
 from prosafeprune.interactive.guard import MOST_BODY_BYTES
 from prosafeprune.interactive.openai_app import openai_app
 from prosafeprune.jobs.served_model import ServedModel
@@ -182,7 +183,39 @@ def test_other_sites_and_names_are_refused(url: str) -> None:
     assert post(url, OK, Origin="null").status_code == 403
     assert post(url, OK, Host="evil.example").status_code == 403
     assert post(url, OK, Content_Type="text/plain").status_code == 415
+    assert post(url, OK, Content_Type="Application/JSON; charset=utf-8").status_code == 200  # media types have no case
     assert httpx2.get(f"{url}/v1/nothing").json()["error"]["message"].startswith("GET /v1/nothing")
+
+
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"", b""),
+        (HEAD, b""),
+        (HEAD + b"Content-Length: 99\r\n\r\n{", b"HTTP/1.1 408"),
+        (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\nGET /v1/models HT", b"HTTP/1.1 200"),
+    ],
+    ids=["nothing", "half a head", "half a body", "half a second request"],
+)
+def test_connections_of_clients_that_are_too_slow_are_closed(
+    sent: bytes, status: bytes, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_clients, "MOST_SECONDS", 0.2)
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+        connection.sendall(sent)
+        received = b"".join(iter(lambda: connection.recv(4096), b""))  # until the server closes it
+    assert received[: len(status)] == status
+    assert received.count(b"HTTP/1.1") == bool(status)
+
+
+def test_an_answer_may_take_longer_than_its_request(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_clients, "MOST_SECONDS", 0.2)
+    reply = httpx2.post(f"{url}/v1/chat/completions", json={**OK, "max_tokens": 400}, timeout=60)
+    assert reply.json()["usage"]["completion_tokens"] == 400
 
 
 def test_with_a_token_every_request_must_bear_it(served: ServedModel) -> None:

@@ -94,6 +94,20 @@ def test_a_failure_ends_its_answers_and_not_the_engine(engine: Engine, monkeypat
     assert ids == decoded(engine.loaded)[0]
 
 
+def test_logits_that_are_nan_are_an_error_and_no_answer(engine: Engine) -> None:
+    weight = engine.loaded.model.get_output_embeddings().weight
+    for temperature in (0.0, 1.0):
+        with engine.paused(), torch.no_grad():
+            before = weight[5].clone()
+            weight[5] = float("nan")
+        with pytest.raises(InputError, match="logits are NaN"):
+            list(engine.stream(question(engine, PROMPTS[0], temperature=temperature)))
+        with engine.paused(), torch.no_grad():
+            weight[5] = before
+    [(ids, _)] = answer_all(engine, [question(engine, PROMPTS[0])])
+    assert ids == decoded(engine.loaded)[0]
+
+
 def test_a_failure_while_joining_ends_the_running_answers_too(
     checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

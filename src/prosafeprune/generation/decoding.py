@@ -17,6 +17,10 @@ LOWEST_TEMPERATURE = 1e-4
 """Below, sampling is greedy: the most likely token has all the probability, and logits divided by it may overflow."""
 NO_TOKEN = -1
 """Replaces a token where logits are NaN."""
+NAN_LOGITS = (
+    "The model's logits are NaN, so nothing can be generated. A number in its config.json is wrong, or too large for "
+    "its dtype: try --dtype float32."
+)
 
 
 class TokenChoice:
@@ -119,10 +123,7 @@ def decode(
         chosen = torch.where(decoder.logits.amax(dim=-1).isnan(), NO_TOKEN, chosen)
         tokens = chosen.tolist()  # the only wait for a GPU per token
         if NO_TOKEN in tokens:
-            raise InputError(
-                "The model's logits are NaN, so nothing can be generated. A number in its config.json is wrong, or too "
-                "large for its dtype: try --dtype float32."
-            )
+            raise InputError(NAN_LOGITS)
         ended = [token in ends for token in tokens]
         if any(ended):
             yield from ((row, answers[row], True) for row, end in zip(rows, ended, strict=True) if end)

@@ -5,6 +5,7 @@ name (a rebound DNS name is not), an Origin must be the server's own, and a POST
 With a token, every request but those for the page itself must bear it.
 """
 
+import asyncio
 import hmac
 import json
 from collections.abc import Collection
@@ -15,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from prosafeprune.interactive import slow_clients
 from prosafeprune.interactive.http_errors import HttpError
 from prosafeprune.text import SURROGATE
 
@@ -71,7 +73,8 @@ class Guard:
         is_open = self.token is None or path in self.public
         if not is_open and not hmac.compare_digest(given.encode(), (self.token or "").encode()):
             return HttpError(HTTPStatus.UNAUTHORIZED, "The token is missing or wrong.", code="invalid_api_key")
-        if method == "POST" and headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if method == "POST" and kind != "application/json":
             return HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send JSON, with Content-Type: application/json.")
         return None
 
@@ -80,17 +83,15 @@ async def read_json(request: Request) -> dict[str, Any]:
     """Return the JSON object in a request's body.
 
     Raises:
-        HttpError: the body is too long, or holds no JSON object.
+        HttpError: the body is too long, takes too long, or holds no JSON object.
     """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BODY_BYTES:
-            raise HttpError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is longer than {MOST_BODY_BYTES} bytes. Send less."
-            )
     try:
-        content = json.loads(bytes(body))
+        async with asyncio.timeout(slow_clients.MOST_SECONDS):
+            body = await _body(request)
+    except TimeoutError as error:
+        raise HttpError(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time. Send it again.") from error
+    try:
+        content = json.loads(body)
         has_half_characters = SURROGATE.search(json.dumps(content, ensure_ascii=False)) is not None
     except (ValueError, RecursionError) as error:
         raise HttpError(HTTPStatus.BAD_REQUEST, "The body is not JSON in UTF-8. Correct it.") from error
@@ -99,6 +100,17 @@ async def read_json(request: Request) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise HttpError(HTTPStatus.BAD_REQUEST, "The body is not a JSON object. Correct it.")
     return content
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_BODY_BYTES:
+            raise HttpError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is longer than {MOST_BODY_BYTES} bytes. Send less."
+            )
+    return bytes(body)
 
 
 def _without_port(host: str) -> str:

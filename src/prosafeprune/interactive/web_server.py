@@ -81,11 +81,13 @@ def run_server(app: ASGIApp, listening: socket.socket, token: str | None, public
     import uvicorn
 
     from prosafeprune.interactive.guard import LOOPBACK_NAMES, Guard
+    from prosafeprune.interactive.slow_clients import TimedProtocol
 
     own = url_of(listening).removeprefix("http://").rpartition(":")[0]
     names = LOOPBACK_NAMES | {own} if is_loopback(listening.getsockname()[0]) else None
     config = uvicorn.Config(
         Guard(app, token, names, public),
+        http=TimedProtocol,
         log_level="error",
         access_log=False,
         lifespan="off",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from prosafeprune.errors import InputError, ProSafePruneError, first_line
-from prosafeprune.generation.decoding import PlainBatchDecoder
+from prosafeprune.generation.decoding import NAN_LOGITS, NO_TOKEN, PlainBatchDecoder
 from prosafeprune.generation.prefill import PrefilledBatch, can_be_joined, join, prefill, trim
 from prosafeprune.generation.thought_tokens import AnswerDecoder
 from prosafeprune.model.batches import cache_bytes_per_token, is_out_of_memory
@@ -248,10 +248,13 @@ class Engine:
     def _step(self, batch: _Batch) -> None:
         """Choose a token of each answer; answers that end with it leave the batch; run the others' tokens."""
         logits = batch.decoder.logits
-        greedy = logits.argmax(dim=-1).tolist()
+        greedy = torch.where(logits.amax(dim=-1).isnan(), NO_TOKEN, logits.argmax(dim=-1)).tolist()
         ends = set(self.loaded.end_ids)
         kept, tokens = [], []
         for row, answer in enumerate(batch.answers):
+            if greedy[row] == NO_TOKEN:
+                answer.fail(InputError(NAN_LOGITS))
+                continue
             if not answer.cancelled.is_set():
                 token = greedy[row] if answer.question.temperature == 0 else answer.choose(logits[row])
                 if answer.take(token, ends):

@@ -58,6 +58,17 @@ def test_an_adapter_that_fits_changes_the_model(adapter: Path, checkpoint: Make)
     assert not torch.allclose(attach(adapter), base(torch.arange(5, 25)[None]).logits)
 
 
+@pytest.mark.parametrize("table", ["embed_tokens", "lm_head"])
+def test_an_adapter_may_change_embeddings_or_head(table: str, checkpoint: Make, tmp_path: Path) -> None:
+    """PEFT then also saves the base's own matrix, under the name that it has inside the LoRA layer."""
+    base = make_model("llama")
+    adapted = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj", table], init_lora_weights=False))
+    adapted.peft_config["default"].base_model_name_or_path = str(checkpoint("llama"))
+    adapted.save_pretrained(tmp_path)
+    assert any(f"{table}.base_layer.weight" in key for key in load_file(tmp_path / "adapter_model.safetensors"))
+    torch.testing.assert_close(attach(tmp_path), adapted.eval()(torch.arange(5, 25)[None]).logits)
+
+
 def renamed(old: str, new: str) -> Callable[[Tensors], Tensors]:
     return lambda tensors: {name.replace(old, new): one.clone() for name, one in tensors.items()}
 
@@ -71,6 +82,7 @@ def renamed(old: str, new: str) -> Callable[[Tensors], Tensors]:
         (renamed("lora_A.weight", "lora_A.default.weight"), "lacks 3 tensors"),
         (lambda t: dict(list(t.items())[1:]), "lacks 1 tensors"),
         (lambda t: {**t, "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight": torch.ones(2, 48)}, "has 1"),
+        (lambda t: {**t, f"{OF_MODEL}embed_tokens.base_layer.weight": torch.ones(261, 48)}, "has 1"),
         (lambda t: {name: one[:, :7].contiguous() for name, one in t.items()}, "does not fit"),
         (lambda t: {name: one * float("nan") for name, one in t.items()}, "NaN or infinite"),
         (
@@ -86,6 +98,7 @@ def renamed(old: str, new: str) -> Callable[[Tensors], Tensors]:
         "adapter name",
         "one gone",
         "one more",
+        "own copy of embeddings without factors",
         "shape",
         "not finite",
         "embeddings",

@@ -21,9 +21,10 @@ PLAIN = re.compile(r"[\w.-]*")
 MATCH_ALL = """
 import json, re, sys
 patterns, names = json.load(sys.stdin)
-for one in patterns:
+for pattern in patterns:
     # The forms in which PEFT 0.21 uses patterns.
-    for whole in (one, rf"(.*\\.)?({one})$", rf"(^|.*\\.){one}($|\\..*)", rf"(?:^|.*?\\.){one}\\.(?P<idx>\\d+)\\."):
+    of_module, of_name = rf"(.*\\.)?({pattern})$", rf"(^|.*\\.){pattern}($|\\..*)"
+    for whole in (pattern, of_module, of_name, rf"(?:^|.*?\\.){pattern}\\.(?P<idx>\\d+)\\."):
         try:
             compiled = re.compile(whole)
         except (re.error, RecursionError, OverflowError):

@@ -111,7 +111,7 @@ def attach_adapter(loaded: LoadedModel, folder: Path, name: str) -> None:
         raise InputError(
             f"{name}: does not fit its base model {loaded.name} ({first_line(error)}). Check the base it names."
         ) from error
-    _require_same_keys(adapted, keys, before, name, loaded.name)
+    _require_same_keys(adapted, keys, name, loaded.name)
     _settle(loaded)
     loaded.name = name
 
@@ -189,14 +189,16 @@ def _require_usable_tensors(file: Path, name: str) -> None:
         raise InputError(f"{file}: cannot be read as safetensors ({first_line(error)}). Fetch it again.") from error
 
 
-def _require_same_keys(adapted: Any, keys: set[str], base_keys: set[str], name: str, base: str) -> None:
+def _require_same_keys(adapted: Any, keys: set[str], name: str, base: str) -> None:
     """Raise InputError unless the file's tensors are those of the adapter that its config describes."""
     from peft import get_peft_model_state_dict
 
     expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
     missing = sorted(expected - keys)
-    # Embeddings and heads saved beside the factors, because the tokenizer grew, replace those of the base.
-    replaced = {f"{KEY_PREFIX}{key}" for key in base_keys if key.endswith(("embed_tokens.weight", "lm_head.weight"))}
+    # Embeddings and heads saved beside the factors, because the tokenizer grew or they have factors themselves, replace
+    # those of the base.
+    ends = tuple(f"{table}{inner}.weight" for table in ("embed_tokens", "lm_head") for inner in ("", ".base_layer"))
+    replaced = {key for key, _ in adapted.named_parameters(remove_duplicate=False) if key.endswith(ends)}
     unknown = sorted(keys - expected - replaced)
     if missing or unknown:
         what = f"lacks {len(missing)} tensors" if missing else f"has {len(unknown)} tensors unknown to it"

@@ -13,16 +13,16 @@ from matplotlib.figure import Figure
 from prosafeprune.text import printable
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#666666"
-"""Safe for colour-blind readers on white and light grey. Give lines and markers different styles as well."""
+"""Colours that colour-blind readers can distinguish. Give lines and markers different styles as well."""
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, "#000000", "#56B4E9", "#E69F00", GREY)
 """Colours, in this order, for series without a fixed colour."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 WIDTH, HEIGHT = 5.0, 3.4
-"""Inches. At this width, 9-point text is readable on a phone."""
+"""Size of a figure in inches. At this width, 9-point text is readable on a phone."""
 RESOLUTION = 300
 """Dots per inch of a PNG."""
 SHOWN_RESOLUTION = 120
-"""The same in a notebook."""
+"""Dots per inch of a figure in a notebook."""
 
 
 class NotebookFigure(Figure):

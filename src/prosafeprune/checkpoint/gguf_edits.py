@@ -101,7 +101,7 @@ def _rows_of(weight: np.ndarray, values: np.ndarray) -> np.ndarray | None:
 
 
 TERNARY = ("TQ", "Q1")
-"""Beginnings of the names of types whose three or two values cannot hold an edited weight."""
+"""Beginnings of the names of types with two or three values, which cannot hold an edited weight."""
 
 
 @functools.cache

@@ -23,7 +23,7 @@ OTHER_WEIGHTS = {
     *(".safetensors", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npz", ".npy", ".bak", ".old"),
     *(".gguf", ".h5", ".keras", ".pb", ".ot", ".msgpack", ".onnx", ".onnx_data", ".tflite", ".mlmodel", ".tar", ".zip"),
 }
-"""Endings of files that hold weights, or may: a copy would be that of the base model."""
+"""Endings of files that may hold weights of the base model, and are not copied."""
 
 
 Located = Mapping[str, StoredAs]

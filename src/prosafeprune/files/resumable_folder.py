@@ -14,7 +14,7 @@ from prosafeprune.files.text_file import MAX_JSON_BYTES
 from prosafeprune.text import beginning
 
 MADE_BY = "made_by.json"
-"""What the contents depend on; it also marks the folder as ours."""
+"""File that records what the contents depend on; it also marks the folder as ours."""
 OPTUNA_LOCK = "journal.jsonl.lock*"
 WRITTEN = (
     *(MADE_BY, "request.json", "sessions.json", "divergences.json", "evaluation.json", "comparison.json"),

@@ -23,9 +23,9 @@ RECORD_FILE = "prosafeprune.json"
 MANIFEST = ".prosafeprune.files"
 """In an output, the list of the files that this package wrote into it: no other file is ever removed."""
 SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
-"""How numpy says that a disk is full."""
+"""Message of numpy when a disk is full."""
 NUMBERED = re.compile(r"\[Errno \d+\] ([^:]+)")
-"""The beginning of an OSError in words."""
+"""Beginning of the message of an OSError."""
 _in_use: set[Path] = set()
 """Scratch folders of this process, which may need one for a converted base model while it writes another."""
 

@@ -15,9 +15,9 @@ class Decoding(BaseModel):
 
     max_new_tokens: int = Field(default=256, ge=1)
     temperature: float = Field(default=0.0, ge=0)
-    """0 is greedy decoding."""
+    """Sampling temperature; 0 is greedy decoding."""
     seed: int = Field(default=0, ge=0)
-    """Used only when sampling."""
+    """Seed of the sampling; without effect in greedy decoding."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Answer:
 
     text: str
     finished: bool
-    """False when it was cut off at the token limit."""
+    """Whether the answer ended on its own; False when it was cut off at the token limit."""
     tokens: int | None = None
-    """Generated tokens, the end token included; None when unknown."""
+    """Number of generated tokens, the end token included; None when unknown."""
     seconds: float | None = None
     """Seconds measured by :class:`TimedGenerator`; None when not timed."""
 

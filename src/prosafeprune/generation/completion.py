@@ -10,12 +10,13 @@ from prosafeprune.text import SURROGATE
 
 THOUGHT_TAG = re.compile(r"</?think>")
 COMMENT = re.compile(r"^:.*(?:\n|\Z)", re.M)
-"""Some proxies send such lines to keep the connection alive."""
+"""A comment line, which some proxies send to keep the connection alive."""
 FINISHED = {"", "none", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed", "done"}
 CUT = {"length", "max_tokens", "max_output_tokens", "max_completion_tokens", "max_new_tokens", "model_length"}
 FILTERED = "content_filter"
 LONGEST_ANSWER = 1_000_000
-"""Characters. No model writes so much in the tokens that are asked for, and a judge would read it for hours."""
+"""Maximum characters of an answer: no model writes more in the tokens asked for, and a judge would read it for
+hours."""
 LINE_END = re.compile("\r\n|\r|\n")
 """Line endings of the format; ``str.splitlines`` also splits at characters that an answer may contain."""
 
@@ -29,9 +30,9 @@ class Completion:
     """What a model answered."""
 
     text: str
-    """Without its reasoning; a completion that is nothing but reasoning begins with an unclosed ``<think>``."""
+    """The answer without its reasoning; one that is nothing but reasoning begins with an unclosed ``<think>``."""
     finished: bool
-    """False when it was cut off."""
+    """Whether the answer ended on its own; False when it was cut off."""
     withheld: bool = False
     """Whether the server's content filter withheld it or part of it."""
 

@@ -10,15 +10,15 @@ from prosafeprune.text import beginning
 
 KEY_VARIABLES = ("PROSAFEPRUNE_API_KEY", "OPENAI_API_KEY")
 NO_KEY = "none"
-"""Sent to servers that need no key; the client requires one."""
+"""Key sent to servers that need none, since the client requires one."""
 LOOKS_LIKE_A_KEY = re.compile(r"\bsk-[\w*.-]+|\bBearer\s+\S+", re.I)
 SHORTEST_SECRET = 4
-"""Shorter values cannot be distinguished from ordinary text."""
+"""Minimum length of a secret that is hidden: shorter values cannot be distinguished from ordinary text."""
 SHORTEST_SECRET_IN_ANSWER = 12
-"""In an answer, a shorter value may well be a word."""
+"""Minimum length of a secret that is hidden in an answer, where a shorter value may be a word."""
 LONGEST_EXCERPT = 200
 LONGEST_READ = 20_000
-"""Characters of a server's message that are looked at."""
+"""Maximum characters of a server's message that are read."""
 
 _passwords: set[str] = set()
 

@@ -14,9 +14,9 @@ from prosafeprune.model.prefix_cache import PrefixCache
 from prosafeprune.progress import report_tokens
 
 LOWEST_TEMPERATURE = 1e-4
-"""Below, sampling is greedy: the most likely token has all the probability, and logits divided by it may overflow."""
+"""Lowest temperature of sampling: below, the most likely token has all the probability, and logits may overflow."""
 NO_TOKEN = -1
-"""Replaces a token where logits are NaN."""
+"""Stands for the token of a row whose logits are NaN."""
 NAN_LOGITS = (
     "The model's logits are NaN, so nothing can be generated. A number in its config.json is wrong, or too large for "
     "its dtype: try --dtype float32."

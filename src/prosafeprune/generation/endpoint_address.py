@@ -16,13 +16,13 @@ from prosafeprune.generation.credentials import (
 )
 
 BETWEEN_URLS = re.compile(r",(?=\s*(?:https?://|$))", re.I)
-"""Only a comma before another URL separates: a password may hold one as well."""
+"""Separator of URLs: a comma before another URL only, since a password may contain one."""
 ROUTE = re.compile(r"/(?:chat/)?completions$")
 HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(?:%[\w.-]+)?", re.I)
 LONGEST_LABEL = 63
-"""Characters of a part of a host name (RFC 1035)."""
+"""Maximum characters of a part of a host name (RFC 1035)."""
 SHORTEST_QUERY_SECRET = 8
-"""Shorter values of a query, such as a version, are no key."""
+"""Minimum length of a query's value that may be a key; a version is shorter."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Address:
     url: str = field(repr=False)
     """Base URL, without credentials and query."""
     shown: str
-    """The same, without anything in its path that looks like a key."""
+    """The base URL for messages, without anything in its path that looks like a key."""
     query: str = field(default="", repr=False)
-    """Sent with every request, exactly as written."""
+    """Query sent with every request, exactly as written."""
     login: tuple[str, str] | None = field(default=None, repr=False)
     """User name and password."""
 

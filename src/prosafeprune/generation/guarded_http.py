@@ -21,11 +21,12 @@ from prosafeprune.generation.endpoint_address import Address
 
 Result = TypeVar("Result")
 LARGEST_REPLY = 32 * 2**20
-"""Bytes, after decompression."""
+"""Maximum bytes of a reply, after decompression."""
 ENCODING_HEADERS = (b"content-encoding", b"content-length", b"transfer-encoding")
 MAX_REDIRECTS = 3
 MAX_TIMEOUTS = 3
-"""A time-out takes long and is likely to happen again, so it is not retried as often as other failures."""
+"""Maximum time-outs of a request: each takes long and is likely to happen again, so there are fewer than other
+retries."""
 FAILED_COMPLETION = 598
 """Status under which a failed completion inside HTTP 200 is shown to the openai client; no server sends it."""
 NO_CREDIT = "insufficient_quota"

@@ -23,9 +23,9 @@ from prosafeprune.model.source import file_hash
 from prosafeprune.progress import Reporter
 
 VLLM = "vllm serve {model} --port {port}"
-"""What ``vllm`` stands for."""
+"""The command that ``vllm`` stands for."""
 START_SECONDS = 1800.0
-"""A large model takes minutes to load."""
+"""Time that a server has to start: a large model takes minutes to load."""
 POLL_SECONDS = 0.5
 STOP_SECONDS = 30.0
 

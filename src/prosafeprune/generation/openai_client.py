@@ -26,12 +26,12 @@ OPTIONAL = {
     "temperature": "does not accept a temperature, so answers may differ from run to run",
     "top_p": "does not accept top_p, so sampling follows the server's own settings",
 }
-"""Settings that can be left out, each with the consequence."""
+"""Settings that can be left out, each with the consequence of doing so."""
 TIMEOUT = 300.0
 """Seconds for one complete reply."""
 CONNECT_TIMEOUT = 10.0
 RETRIES = 10
-"""About a minute with the openai client's delays: long enough for a server to restart."""
+"""Maximum retries: about a minute with the openai client's delays, long enough for a server to restart."""
 PROBE = "Hi"
 PROBE_TOKENS = 16
 CHECK_RETRIES = 2

@@ -19,7 +19,7 @@ GROUP = 10
 BeforePass = Callable[[Sequence[int]], None]
 """Called before each forward pass with the indices of the rows it runs, for methods that treat rows differently."""
 MAX_ROWS = 96
-"""With more rows, both are equally fast."""
+"""Maximum rows that linear layers run transposed; with more, both ways are equally fast."""
 
 
 def no_hook(rows: Sequence[int]) -> None:
@@ -32,11 +32,11 @@ class PrefilledBatch:
 
     cache: Any
     mask: torch.Tensor
-    """``(rows, prefix + suffix tokens)``: 0 where the cache holds padding."""
+    """Attention mask ``(rows, prefix + suffix tokens)``: 0 where the cache holds padding."""
     positions: torch.Tensor
-    """``(rows, 1)``, the position of each row's last token."""
+    """Position of each row's last token, ``(rows, 1)``."""
     logits: torch.Tensor
-    """``(rows, vocabulary)``, for the first token of the answer."""
+    """Logits for the first token of the answer, ``(rows, vocabulary)``."""
 
 
 def prefill(

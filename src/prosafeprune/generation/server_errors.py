@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prosafeprune.generation.endpoint_address import Address
 
 RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
-"""What the openai client retries besides server errors."""
+"""Statuses that the openai client retries besides server errors."""
 TOO_LONG = re.compile(r"context[ _](?:length|size|window)|maximum context|prompt is too long", re.I)
 FILTER_CODES = ("content_filter", "content_policy_violation")
 

@@ -10,7 +10,7 @@ from typing import Any
 from prosafeprune.errors import InputError
 
 SECONDS = 20.0
-"""For all patterns and module names together; a pattern that backtracks would take years."""
+"""Time limit for matching all patterns with all module names; a pattern that backtracks would take years."""
 LARGEST_SCALE = 1e6
 """Maximum ``lora_alpha``: above those of all adapters; near the largest number, the weights would not be finite."""
 ITERATIONS = re.compile(r"niter_?(\d+)")

@@ -18,14 +18,14 @@ FIXED_DATE = (
     "{{- {'%Y-%m-%d': '2025-01-01', '%B %d, %Y': 'January 01, 2025'}.get(format, '01 Jan 2025') -}}"
     "{%- endmacro -%}"
 )
-"""Put before templates that write today's date: results must not depend on the day."""
+"""Text put before templates that write today's date: results must not depend on the day."""
 LIST_OF_PARTS = re.compile(r"""\[\{['"]type['"]: ['"]text['"]""")
 """How a list of a message's parts looks where a template writes it as it is."""
 THINKING = "prosafeprune_thinking"
 """Attribute of a tokenizer: whether the model thinks before it answers any prompt; without it, it does not."""
 THOUGHT_END = "</think>"
 MARK = "prosafeprune-mark"
-"""Put in place of a prompt to see where the template writes it."""
+"""Text put in place of a prompt, to see where the template writes it."""
 SYSTEM_PROMPT = "prosafeprune_system_prompt"
 """Attribute of a tokenizer: the system prompt before every prompt that it encodes."""
 

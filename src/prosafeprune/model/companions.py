@@ -8,7 +8,7 @@ from prosafeprune.model.source import file_hash
 
 SUFFIXES = {".json", ".jinja", ".model", ".txt", ".tiktoken", ".py"}
 WITHOUT_EFFECT = ("prosafeprune", "LICENSE", "NOTICE", "README")
-"""Name prefixes of files with these endings that have no effect."""
+"""Beginnings of the names of files with these endings that have no effect on a model."""
 INDEX = ".index.json"
 
 

@@ -113,7 +113,7 @@ OTHER_LAYOUTS: dict[tuple[str, str], Callable[[Any], Rows]] = {
     ("qkv_proj", "codegen"): codegen_qkv,
     ("c_attn", "gpt_bigcode"): interleaved_qkv,
 }
-"""Layout of models that differ from others with such a name, by it and ``model_type``."""
+"""Layout by the last part of the module's name and ``model_type``, for models that differ from the others."""
 
 
 def fused_rows(module_name: str, d_out: int, config: Any) -> Rows | None:

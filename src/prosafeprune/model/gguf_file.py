@@ -16,7 +16,7 @@ RECORD_KEY = "prosafeprune.record"
 PART = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
 """File names of a split GGUF, as llama.cpp's tools write them."""
 WRITTEN_APART = ("GGUF.", "split.", "general.architecture")
-"""Metadata of the file itself, which a writer sets."""
+"""Keys that describe the file itself, not the model: a writer sets them."""
 
 
 def gguf_parts(gguf: Path) -> list[Path]:

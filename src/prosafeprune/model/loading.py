@@ -54,7 +54,7 @@ class LoadedModel:
     end_ids: list[int]
     """Token ids that end an answer."""
     load: Load | None = field(default=None, kw_only=True)
-    """What the linear layers were quantised to as they were loaded; None: they are as stored."""
+    """What the linear layers were quantised to as they were loaded; None when they are as stored."""
 
     @property
     def runs_in(self) -> str:

@@ -15,7 +15,8 @@ from prosafeprune.text import data_size
 INDEX = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
 MAX_LAYERS = 10_000
-"""Layers, experts or heads: transformers makes objects or lists for each of them before it looks at the weights."""
+"""Maximum layers, experts or heads: transformers makes objects or lists for each of them before it looks at the
+weights."""
 MAX_INTEGER = 2**40
 MAX_DEPTH = 50
 COUNTED = {"layer", "expert", "head", "depth", "block", "group", "label", "beam"}

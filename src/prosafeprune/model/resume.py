@@ -54,7 +54,7 @@ class TokenOutputs:
     hidden: torch.Tensor
     """What the LM head reads, or what leaves the last layer that ran, ``(n + 1, d)``."""
     logits: torch.Tensor | None
-    """``(n + 1, vocabulary)``, where asked for."""
+    """Logits ``(n + 1, vocabulary)``; None where they were not asked for."""
 
 
 class ResumedModel:

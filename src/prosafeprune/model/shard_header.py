@@ -9,7 +9,7 @@ from prosafeprune.errors import InputError, first_line
 from prosafeprune.text import first_repeat
 
 MAX_HEADER_BYTES = 100_000_000
-"""The limit of the format."""
+"""Largest header that the safetensors format allows."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class ModelSource:
     """A checkpoint folder on this machine, or a GGUF file to be converted into one."""
 
     name: str
-    """The user's name for it."""
+    """The model's name, as the user gave it."""
     path: Path
     """A folder with config.json and safetensors shards, or a .gguf file."""
     revision: str | None = None

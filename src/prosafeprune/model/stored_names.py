@@ -30,11 +30,11 @@ class Becomes:
     """What a tensor on disk becomes in the model."""
 
     parameter: str
-    """Its parameter, or the first of those that it is split into."""
+    """The parameter that the tensor becomes, or the first of those that it is split into."""
     others: tuple[str, ...] = ()
     """The other parameters that it is split into."""
     part: str | None = None
-    """Which part of them it is, if it is not a parameter as it is: those of one parameter have different parts."""
+    """Which part of the parameter the tensor is; None when it is all of it. The parts of one parameter differ."""
 
 
 def stored_entries(folder: Path) -> dict[str, tuple[Path, TensorEntry]]:

@@ -89,9 +89,9 @@ class Original:
     """The stored matrix that the matrix of a quantised module is a copy of."""
 
     read: Callable[[], torch.Tensor]
-    """Reads it from disk, ``(d_out, d_in)``."""
+    """Reads the stored matrix ``(d_out, d_in)`` from disk."""
     dtype: torch.dtype
-    """What it is rounded to before it is quantised."""
+    """Dtype that the matrix is rounded to before it is quantised."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,9 @@ class Submodule:
     """Full name in the model, e.g. ``model.layers.3.mlp.up_proj``."""
     module: nn.Module
     layout: Layout = field(default_factory=Layout)
-    """Where it is in the parameter."""
+    """Where the matrix is in the parameter."""
     parameter: str = "weight"
-    """Name, in the module, of the parameter that stores it."""
+    """Name, in the module, of the parameter that stores the matrix."""
     original: Original | None = None
     """Stored matrix of a module that was quantised as it was loaded; edits are made from it."""
 

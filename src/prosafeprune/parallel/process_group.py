@@ -28,15 +28,15 @@ from prosafeprune.errors import InputError, ProSafePruneError
 from prosafeprune.parallel.launch import local_rank
 
 MAX_BYTES_IN_STORE = 2**20
-"""The store holds a few megabytes per key."""
+"""Maximum bytes of a value in the store, which holds a few megabytes per key."""
 Transfer = Callable[[torch.Tensor], Any]
 """Sends a tensor of bytes, or fills it with the bytes that another process sends."""
 Work = Callable[[dict[str, Any]], Iterator[Any]]
 """What a follower does with its state, which work may change; it yields results. It is pickled."""
 TIMEOUT = timedelta(days=30)
-"""Followers wait while the leader judges or searches."""
+"""Time limit of collective operations: followers wait while the leader judges or searches."""
 POLL_SECONDS = 0.01
-"""Between two checks for results."""
+"""Seconds between two checks for results."""
 FAREWELL_SECONDS = 10.0
 """Shutdown timeout, in seconds: how long the leader waits for followers to receive the stop message."""
 

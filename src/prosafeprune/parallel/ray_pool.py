@@ -62,10 +62,10 @@ class _RemoteWorker:
 @dataclass
 class _Worker:
     options: dict[str, Any]
-    """Its resources, for Ray's scheduler."""
+    """The worker's resources, for Ray's scheduler."""
     actor: Any = None
     task: Task | None = None
-    """The task it is running."""
+    """The task that the worker is running."""
 
 
 class Pool:

@@ -14,7 +14,8 @@ from sklearn.preprocessing import StandardScaler
 
 FOLDS = 5
 RIDGES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
-"""Candidates, strongest last; the one with the lowest held-out log loss on the base model's verdicts is used."""
+"""Candidate ridge penalties, the strongest last; the one with the lowest held-out log loss on the base's verdicts is
+used."""
 Probe = Callable[[np.ndarray], np.ndarray]
 """Maps states ``(n, d)`` to the probability ``(n,)`` of an outcome."""
 

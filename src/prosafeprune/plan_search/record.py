@@ -11,7 +11,7 @@ from prosafeprune.plan_search.scored_plan import ScoredPlan
 
 RECORD = "search.json"
 FORMAT = 1
-"""Raise it when earlier releases cannot read what is written."""
+"""The number in a record's ``format``: raise it when earlier releases cannot read what is written."""
 
 
 class ValidationRates(BaseModel):
@@ -34,12 +34,12 @@ class SearchPoint(BaseModel):
     """A plan on offer."""
 
     number: int
-    """What ``--choose`` calls it."""
+    """The number that ``--choose`` selects the plan by."""
     plan: Plan
     estimated: ScoredPlan | None
-    """None where it was measured without an estimate."""
+    """Estimated rates; None where the plan was measured without an estimate."""
     measured: ValidationRates | None
-    """None where it was only estimated."""
+    """Measured rates; None where the plan was only estimated."""
 
     @model_validator(mode="after")
     def _has_rates(self) -> SearchPoint:
@@ -72,9 +72,9 @@ class SearchRecord(BaseModel):
     lowest_safety: float
     """S.S. on validation prompts below which a plan breaks the floor."""
     trials: int
-    """Plans that were scored."""
+    """Number of plans that were scored."""
     points: list[SearchPoint]
-    """From the safest to the most compliant."""
+    """The plans on offer, from the safest to the most compliant."""
     chosen: int | None
     """Number of the selected point; None when no plan had a higher C.R. than the base model above the floor."""
     samples: int = Field(400, ge=1)

@@ -41,7 +41,7 @@ class SearchSpace:
     layers: Sequence[int]
     """Consecutive layers that plans may prune."""
     poolings: Sequence[Pooling]
-    """The most promising first."""
+    """Poolings that are tried, the most promising first."""
     rank: int
     projection: Projection
     harmful_shares: Sequence[float | None] = (None,)

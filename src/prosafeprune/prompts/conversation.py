@@ -7,7 +7,7 @@ from typing import Any, Self
 from prosafeprune.text import is_blank
 
 Turn = tuple[str, str]
-"""A role (``system``, ``user`` or ``assistant``) and what it says."""
+"""A role (``system``, ``user`` or ``assistant``) and its text."""
 ROLES = ("system", "user", "assistant")
 THINKING = "thinking"
 """Field of the last message of a prompt that the model answers after thinking, whatever it does otherwise."""

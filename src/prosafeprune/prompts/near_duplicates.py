@@ -15,7 +15,7 @@ WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]
 """A word; in Chinese and Japanese, which do not separate words, a character."""
 Words = frozenset[str]
 Rank = Callable[[str], float]
-"""The rarer a word, the lower its rank."""
+"""Returns the rank of a word: the rarer it is, the lower."""
 
 
 def words_of(text: str) -> Words:

@@ -180,4 +180,4 @@ def _similar_texts(first: Sequence[str], second: Sequence[str], least: float) ->
 
 
 _words = lru_cache(maxsize=20_000)(words_of)
-"""Each set is compared with several others."""
+"""The words of a text, cached because each set is compared with several others."""

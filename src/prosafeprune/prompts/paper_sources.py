@@ -14,9 +14,9 @@ class PaperSource:
 
     title: str
     home: str
-    """The hub dataset."""
+    """Id of the hub dataset."""
     file: str
-    """Its file in ``--data-dir``, without the extension."""
+    """Name of the file in ``--data-dir``, without the extension."""
     fields: tuple[str, ...]
     """Names of the prompt's column, in its copies."""
 

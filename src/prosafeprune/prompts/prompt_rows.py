@@ -18,7 +18,7 @@ class PromptRow:
     """A row of a prompt file."""
 
     line: int
-    """In the file, from 1."""
+    """Number of the line in the file, from 1."""
     prompt: str
     """Plain text, or a conversation."""
     fields: Mapping[str, Any]

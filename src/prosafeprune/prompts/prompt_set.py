@@ -38,7 +38,7 @@ class Prompt:
     """Plain text, or a conversation (:mod:`prosafeprune.prompts.conversation`)."""
     category: str = ""
     line: int = 0
-    """Line number in its file, from 1; 0 when it is from none."""
+    """Number of the line in the prompt's file, from 1; 0 without a file."""
     style: str = ""
     """The style of the request (``question``, ``natural``, ``article`` ...); empty when unknown."""
 

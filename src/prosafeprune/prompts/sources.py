@@ -32,11 +32,11 @@ FILE_TYPES = (".jsonl", ".json", ".csv", ".txt")
 MESSAGES, SYSTEM = "messages", "system"
 """Columns of a conversation and of a system prompt."""
 TURNS = "turns"
-"""Column of SORRY-Bench: a list of one request."""
+"""Column of SORRY-Bench, which holds a list of one request."""
 SECONDS = 30
-"""For each part of a download."""
+"""Time limit for each part of a download."""
 ALL_SECONDS = 600
-"""For all of it: a server may send a byte now and then."""
+"""Time limit for a complete download: a server may send a byte now and then."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from prosafeprune.generation.decoding import LOWEST_TEMPERATURE, TokenChoice
 from prosafeprune.serving.corrections import Applied
 
 INCOMPLETE = "\ufffd"
-"""What decoders give for the first bytes of a character."""
+"""Replacement character that decoders return for the first bytes of a character."""
 Finish = Literal["stop", "length"]
 PROBED_TOKENS = 4
 """Number of first answer tokens over which the refusal probe averages hidden states; a few predict the verdict well."""
@@ -28,7 +28,7 @@ class TextStream:
         self._pending = ""
         """Text that may yet be the beginning of a stop string, or whitespace at the end."""
         self.text = ""
-        """What was returned so far."""
+        """The text returned so far."""
         self.stopped = False
         """Whether a stop string was found."""
 
@@ -81,12 +81,12 @@ class Question:
     """The edit that it runs under; None is the base model."""
     max_new_tokens: int = 512
     temperature: float = 0.0
-    """0 is greedy decoding."""
+    """Sampling temperature; 0 is greedy decoding."""
     top_p: float = 1.0
-    """Sample from the most likely tokens that make up this share of the probability."""
+    """Share of the probability made up by the most likely tokens, which are sampled from."""
     seed: str = ""
     stop: tuple[str, ...] = ()
-    """The answer ends before the first of these."""
+    """Stop strings: the answer ends before the first of them."""
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,9 @@ class _Group:
 
     edit: ServedEdit
     rows: torch.Tensor
-    """``(n,)``, indices into the batch."""
+    """Indices of the group's rows in the batch, ``(n,)``."""
     by_layer: dict[int, torch.Tensor]
-    """The strength of each row, ``(n,)``; without layers in which all are 0."""
+    """Strength of each row ``(n,)`` by layer, without layers in which all are 0."""
     everywhere: bool
     """Whether the group is the complete batch, in order."""
 

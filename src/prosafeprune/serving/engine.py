@@ -38,7 +38,7 @@ CACHE_BYTES = {"cpu": 2 * 2**30}
 KEPT_SHARE = 0.25
 """Additional share of that memory, for conversations that may continue."""
 TRIMMED = 64
-"""Columns of padding that are worth dropping."""
+"""Minimum columns of padding that are worth dropping."""
 RefusalProbe = Callable[[torch.Tensor], float]
 """Maps the mean state ``(d,)`` at the first answer tokens to the probability of a refusal."""
 
@@ -62,7 +62,7 @@ class Engine:
         for edit in edits:
             self.corrections.prepare(edit)
         self.probe: RefusalProbe | None = None
-        """Set it to have pieces with the probability of a refusal."""
+        """Estimates the probability of a refusal for each piece, once it is set."""
         self._decode = AnswerDecoder(loaded.tokenizer)
         self._budget = _cache_budget(loaded)
         self._bytes_per_token = cache_bytes_per_token(loaded.model)

@@ -29,7 +29,7 @@ class KeptConversations:
     def __init__(self, model: PreTrainedModel, most_tokens: int) -> None:
         self._model, self._most_tokens = model, most_tokens
         self._kept: list[_Kept] = []
-        """The last used one at the end."""
+        """Kept conversations, the last used one at the end."""
 
     def forget(self) -> None:
         """Drop all of them."""

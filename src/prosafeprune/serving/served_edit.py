@@ -32,9 +32,9 @@ class ServedEdit:
     """The edit of a plan, with the factors of every matrix at strength 1, in the dtype and on the device it runs on."""
 
     name: str
-    """What requests call it."""
+    """The name by which requests ask for the edit."""
     plan: Plan
-    """With the strengths that the edit was made for."""
+    """The plan, with the strengths that the edit was made for."""
     factors: Mapping[MatrixKey, LowRankChange]
     layer_of: Mapping[MatrixKey, int]
 

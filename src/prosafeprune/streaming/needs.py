@@ -14,7 +14,7 @@ from prosafeprune.text import data_size
 
 FLOAT32 = 4
 COPIES_OF_A_MATRIX = 5
-"""In float32, while one matrix is edited: the matrix, the change, the change times the strength, and the result."""
+"""Float32 copies while one matrix is edited: the matrix, the change, the change times the strength, and the result."""
 COPIES_OF_A_BATCH = 6
 """Copies of the widest intermediate result of a layer for each token of a batch."""
 
@@ -24,7 +24,7 @@ class Needs:
     """Bytes, not counting Python and its libraries."""
 
     layer: int
-    """The largest decoder layer, as stored and (if different) as run."""
+    """Size of the largest decoder layer, as stored and (if different) as run."""
     edit: int
     """Working memory of the edit of the largest matrix."""
     batch: int
@@ -32,9 +32,9 @@ class Needs:
     states: int
     """Hidden states of all prompts between two layers."""
     spilled: bool
-    """Whether these go to a temporary file."""
+    """Whether the hidden states go to a temporary file."""
     checkpoint: int
-    """What is read, and written."""
+    """Size of the checkpoint, which is read and written once."""
 
     @property
     def memory(self) -> int:

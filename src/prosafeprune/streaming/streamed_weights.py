@@ -52,7 +52,7 @@ class StreamedWeights:
         )
         require_complete(_absent(meta.model, found, checkpoint.stored), meta.name)
         self.unused = unused_of(meta.model, found, known)
-        """What tensors on disk would become and the model does not have; they are copied."""
+        """Parameters that tensors on disk would become and the model does not have; these tensors are copied."""
         require_no_further_layers(self.unused, known, meta.name)
         self._embedding_names = _names_of(meta.model, meta.model.get_input_embeddings())
         self._head_names = _names_of(meta.model, meta.model.get_output_embeddings())

@@ -14,7 +14,7 @@ from prosafeprune.prompts.reviewed import OPEN, REVIEW
 from prosafeprune.traffic.turns import LoggedTurn
 
 LONGEST = 3200
-"""Characters of a request that are compared; of a longer one, its beginning and its end."""
+"""Maximum characters of a request that are compared; of a longer one, its beginning and its end are."""
 
 
 class Candidates:

@@ -22,15 +22,15 @@ from prosafeprune.traffic.turns import LoggedTurn
 
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".parquet", ".eval", ".log", ".txt")
 LONGEST_LINE = 50_000_000
-"""Characters; a longer line is skipped."""
+"""Maximum characters of a line; a longer one is skipped."""
 LARGEST_OBJECT = 500_000_000
-"""Characters of one JSON value that is not in lines."""
+"""Maximum characters of one JSON value that is not in lines."""
 PIECE = 1 << 20
 LARGEST_CELL = 10_000_000
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
 """What separates the items of a JSON list."""
 Entry = tuple[int, Any]
-"""Number, from 1, and value: an object, or an UnreadableEntryError."""
+"""An entry's number, from 1, and its value: an object, or an UnreadableEntryError."""
 
 
 def find_logs(given: list[Path]) -> list[Path]:

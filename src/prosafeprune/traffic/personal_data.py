@@ -16,7 +16,7 @@ Span = tuple[int, int, str]
 """Where in a text something begins and ends, and what it is."""
 
 _LETTER = "A-Za-z0-9\u00c0-\u024f\u0370-\u052f"
-"""Without Chinese and the like, where words run into addresses."""
+"""Letters and digits, without those of Chinese and the like, where words run into addresses."""
 _DOT = r"(?:\.|\s?(?:\[dot\]|\(dot\))\s?)"
 EMAIL = re.compile(
     rf"(?<![{_LETTER}.+_-])[{_LETTER}.+%'_-]{{1,64}}(?:@|\s?(?:\[at\]|\(at\))\s?)"

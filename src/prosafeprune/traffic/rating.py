@@ -32,9 +32,9 @@ The request is between the lines of dashes:
 Reply with the number alone."""
 REPLY_TOKENS = 32
 THOUGHT_TOKENS = 4096
-"""For reasoning models, which are asked again if they were still thinking."""
+"""Token limit for reasoning models, which are asked again if they were still thinking."""
 MOST_EARLIER = 4000
-"""Characters of the conversation before the request that are shown, from its end."""
+"""Maximum characters of the conversation before the request that are shown, counted from its end."""
 _NUMBER = r"([0-5])(?:\.0+)?(?:\s*(?:/|out of)\s*5)?"
 STATED = re.compile(
     rf"\W*(?:(?:the|my|harmfulness|final|rating|score|answer|is|would|be|of|a)\b\W*)*{_NUMBER}\W*", re.I

@@ -9,11 +9,11 @@ from prosafeprune.traffic.log_formats import ROLES, Answered, UnreadableEntryErr
 from prosafeprune.traffic.turns import Message, turns_of
 
 _REPR = r"('(?:[^'\\]++|\\.)*+'|\"(?:[^\"\\]++|\\.)*+\")"
-"""Possessive: a text without its closing quote would fill the memory with states to go back to."""
+"""A quoted text. Possessive, since one without its closing quote would fill the memory with states to go back to."""
 REQUEST = re.compile(rf"(?:Received request|Request) (\S+?)(?: details)?: prompt: {_REPR}")
 RESPONSE = re.compile(rf"Generated response (\S+)( \(streaming delta\)| \(streaming complete\))?: output: {_REPR}")
 MOST_PENDING = 20_000
-"""Requests without a response yet that are kept; of more, the oldest are given up."""
+"""Maximum requests kept while they have no response; of more, the oldest are given up."""
 _MARKED = (
     re.compile(r"<\|im_start\|>(\w+)\n(.*?)(?:<\|im_end\|>|\Z)", re.S),
     re.compile(r"<\|start_header_id\|>(\w+)<\|end_header_id\|>\n\n(.*?)(?:<\|eot_id\|>|\Z)", re.S),

@@ -8,7 +8,7 @@ from prosafeprune.text import is_blank
 
 Role = Literal["system", "user", "assistant"]
 Message = tuple[Role, str]
-"""A role and what it said."""
+"""A role and its text."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class LoggedTurn:
     """The conversation up to the request, which is the last message."""
     answer: str
     log: str = ""
-    """Name of the file it is from."""
+    """Name of the file that the turn is from."""
     line: int = 0
     """Line, row or sample in that file, from 1."""
 

@@ -25,7 +25,7 @@ class DequantisedMatrix:
     parts: Tensors
     """The tensors it is made from, by their role; the first holds its numbers, and decides its shard."""
     compute: Callable[[Parts], torch.Tensor]
-    """From the parts to the matrix in float32."""
+    """Computes the matrix in float32 from the parts."""
 
     @property
     def stored(self) -> StoredTensor:

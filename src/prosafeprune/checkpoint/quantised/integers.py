@@ -19,7 +19,7 @@ from prosafeprune.checkpoint.quantised.stored_numbers import unpack_words
 from prosafeprune.errors import InputError
 
 AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
-"""Where in a word AWQ's GEMM layout has the eight columns."""
+"""Positions of the eight columns of a word in AWQ's GEMM layout."""
 MLX_BITS = (2, 3, 4, 5, 6, 8)
 
 

@@ -56,7 +56,7 @@ def run_shape(shape: str, device: torch.device, dtype: torch.dtype, options: arg
 
     def make() -> dict[str, Any]:
         made.append(ModelBenchmark(shape, device, dtype, options))
-        size = sum(one.numel() for one in made[0].model.parameters())
+        size = sum(parameter.numel() for parameter in made[0].model.parameters())
         return {"parameters": size, "layers": made[0].anatomy.num_layers, "seconds": round(made[0].seconds, 2)}
 
     part("model", make)

@@ -91,7 +91,9 @@ def make_tokenizer(vocabulary: int) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    trained.train_from_iterator((text for one in PromptClass for text in bundled_prompts(one, "test").texts), trainer)
+    trained.train_from_iterator(
+        (text for prompt_class in PromptClass for text in bundled_prompts(prompt_class, "test").texts), trainer
+    )
     described = json.loads(trained.to_str())
     known = described["model"]["vocab"]
     known |= {f"Ġw{number}": number for number in range(len(known), vocabulary)}

@@ -43,9 +43,9 @@ class ModelBenchmark:
         self.anatomy = find_anatomy(self.model)
         self.texts: list[str] = []
         self.class_rows: dict[PromptClass, Sequence[int]] = {}
-        for one in PromptClass:
-            found = bundled_prompts(one, "calibration").sample(options.prompts, 0).texts
-            self.class_rows[one] = range(len(self.texts), len(self.texts) + len(found))
+        for prompt_class in PromptClass:
+            found = bundled_prompts(prompt_class, "calibration").sample(options.prompts, 0).texts
+            self.class_rows[prompt_class] = range(len(self.texts), len(self.texts) + len(found))
             self.texts += found
         self.encoded = encode_prompts(self.loaded.tokenizer, self.texts)
         self.layers = searched_layers(self.anatomy.num_layers)
@@ -95,7 +95,7 @@ class ModelBenchmark:
             return catch
 
         dense = self.anatomy.without_experts().submodules
-        handles = [one.module.register_forward_hook(hook(one.module_name)) for one in dense]
+        handles = [submodule.module.register_forward_hook(hook(submodule.module_name)) for submodule in dense]
         try:
             with torch.inference_mode():
                 for start in range(0, len(self.texts[:count]), self.options.batch):
@@ -174,7 +174,7 @@ class ModelBenchmark:
 
     def edit_parts(self) -> dict[str, Any]:
         """Milliseconds of the parts of one edit, for its largest matrix, and of other ways to the same basis."""
-        submodule = max(self.anatomy.of_layer(self.layers[0]), key=lambda one: one.shape[0])
+        submodule = max(self.anatomy.of_layer(self.layers[0]), key=lambda candidate: candidate.shape[0])
         weight = submodule.weight()
         rows = self.class_rows[PromptClass.BENIGN]
         outputs = self.inputs.outputs(submodule, weight, rows)
@@ -197,13 +197,22 @@ class ModelBenchmark:
 
     def search_trial(self) -> dict[str, Any]:
         """Setting the scorer up, and answering with plans; a random model's answers mean nothing and are not judged."""
-        prompts = {one: found.sample(self.options.validation, 0) for one, found in validation_prompts().items()}
+        prompts = {
+            prompt_class: found.sample(self.options.validation, 0)
+            for prompt_class, found in validation_prompts().items()
+        }
         classes = (AnswerClass.FULL_REFUSAL, AnswerClass.FULL_COMPLIANCE)
         judged = []
-        for one in (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL):  # in the scorer's order
-            texts = prompts[one].texts
+        for prompt_class in (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL):  # in the scorer's order
+            texts = prompts[prompt_class].texts
             verdicts = [Verdict(classes[number % 3 == 0], "") for number in range(len(texts))]
-            judged.append(JudgedSet(EvaluationSet(one.value, one.value, prompts[one]), [[""] * len(texts)], [verdicts]))
+            judged.append(
+                JudgedSet(
+                    EvaluationSet(prompt_class.value, prompt_class.value, prompts[prompt_class]),
+                    [[""] * len(texts)],
+                    [verdicts],
+                )
+            )
 
         def make() -> PlanScorer:
             return PlanScorer(
@@ -232,7 +241,7 @@ class ModelBenchmark:
                 }
             )
         return {
-            "prompts": {one.value: len(found) for one, found in prompts.items()},
+            "prompts": {prompt_class.value: len(found) for prompt_class, found in prompts.items()},
             "setup_seconds": round(setup, 3),
             "setup_peak_gb": setup_memory,
             "trials": trials,

@@ -59,7 +59,12 @@ Outputs = Mapping[PromptClass, torch.Tensor]
 
 def orthogonal(outputs: Outputs) -> OverlapOperator:
     """Return Eq. 1."""
-    return overlap_operator(*(basis(outputs[one], min(RANK, len(outputs[one]))) for one in (BENIGN, HARMFUL, PSEUDO)))
+    return overlap_operator(
+        *(
+            basis(outputs[prompt_class], min(RANK, len(outputs[prompt_class])))
+            for prompt_class in (BENIGN, HARMFUL, PSEUDO)
+        )
+    )
 
 
 def contrastive(share: float) -> Callable[[Outputs], OverlapOperator]:
@@ -82,8 +87,10 @@ def discriminant(share: float) -> Callable[[Outputs], OverlapOperator]:
 
     def operator(outputs: Outputs) -> OverlapOperator:
         wanted = {BENIGN: 0.0, HARMFUL: share, PSEUDO: 1.0}
-        classes = [outputs[one] for one in wanted]
-        targets = [one.new_full((one.shape[1], 1), value) for one, value in zip(classes, wanted.values(), strict=True)]
+        classes = [outputs[prompt_class] for prompt_class in wanted]
+        targets = [
+            output.new_full((output.shape[1], 1), value) for output, value in zip(classes, wanted.values(), strict=True)
+        ]
         refusal = outputs[HARMFUL].mean(dim=1, keepdim=True) - outputs[BENIGN].mean(dim=1, keepdim=True)
         return OverlapOperator(refusal, ridge_regression(classes, targets))
 
@@ -141,9 +148,16 @@ class Workbench:
         self.decoding = Decoding(max_new_tokens=tokens)
         self.generator = local_generator(run.loaded, "auto")
         self.layers = sorted({layer for window in windows for layer in window})
-        self.made_from = {one: by_style(one, 0, CALIBRATION[one]) for one in PromptClass}
-        validation = {one: by_style(one, CALIBRATION[one], VALIDATION[one]) for one in (PSEUDO, HARMFUL)}
-        self.styles = {one: sorted({prompt.style for prompt in prompts}) for one, prompts in validation.items()}
+        self.made_from = {
+            prompt_class: by_style(prompt_class, 0, CALIBRATION[prompt_class]) for prompt_class in PromptClass
+        }
+        validation = {
+            prompt_class: by_style(prompt_class, CALIBRATION[prompt_class], VALIDATION[prompt_class])
+            for prompt_class in (PSEUDO, HARMFUL)
+        }
+        self.styles = {
+            prompt_class: sorted({prompt.style for prompt in prompts}) for prompt_class, prompts in validation.items()
+        }
         size = BatchSize("auto", run.loaded.device)
         starts = sorted({window[0] for window in windows})
         self.folds = [
@@ -152,8 +166,8 @@ class Workbench:
         ]
         benign = bundled_prompts(BENIGN, "validation").texts[:16]
         self.benign_kl = BenignKl(run.loaded, run.anatomy, starts, benign, 4, size)
-        sets = [one for fold in self.folds for one in fold.sets]
-        self.harmful = np.array([one.prompt_class is HARMFUL for one in sets for _ in one.prompts])
+        sets = [judged for fold in self.folds for judged in fold.sets]
+        self.harmful = np.array([judged.prompt_class is HARMFUL for judged in sets for _ in judged.prompts])
         self.base = self.rates(lambda fold: [])
 
     def _of_style(self, prompts: PromptSet, number: int) -> EvaluationSet:
@@ -170,8 +184,11 @@ class Workbench:
             with apply_edits(edits_of(fold)):
                 collect_answers(answers, lambda: self.generator, fold.sets, self.decoding, 1, self.reporter, "Answers")
             measured = collect_verdicts(LineStore(), answers, self.judge, fold.sets, 1, self.reporter)
-            found += [verdict.answer_class for one in measured.sets for verdict in one.verdicts]
-        refuses, complies = np.array([one.refuses for one in found]), np.array([one.complies for one in found])
+            found += [verdict.answer_class for judged in measured.sets for verdict in judged.verdicts]
+        refuses, complies = (
+            np.array([answer_class.refuses for answer_class in found]),
+            np.array([answer_class.complies for answer_class in found]),
+        )
         rates = 100 * float(complies[~self.harmful].mean()), 100 * float(refuses[self.harmful].mean())
         return {"C.R.": round(rates[0], 1), "S.S.": round(rates[1], 1), "T.S.": round(sum(rates) / 2, 1)}
 
@@ -209,7 +226,9 @@ class Workbench:
     ) -> OperatorEdit:
         weight = submodule.weight()
         outputs = {
-            name: torch.cat([inputs[one].outputs(submodule, weight, of_class) for one in variant.poolings], dim=1)
+            name: torch.cat(
+                [inputs[pooling].outputs(submodule, weight, of_class) for pooling in variant.poolings], dim=1
+            )
             for name, of_class in rows.items()
         }
         return OperatorEdit(submodule, variant.operator(outputs), 1.0)

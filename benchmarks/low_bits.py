@@ -71,7 +71,10 @@ def main() -> None:
     recipe = make_recipe(model=asked.model, layers=asked.layers)
     assert recipe.layers is not None
     plan = Plan(layers=recipe.layers, rank=recipe.rank, pooling=recipe.pooling, projection=recipe.projection)
-    prompts = {one: bundled_prompts(one, "calibration").sample(asked.prompts, seed=0) for one in PromptClass}
+    prompts = {
+        prompt_class: bundled_prompts(prompt_class, "calibration").sample(asked.prompts, seed=0)
+        for prompt_class in PromptClass
+    }
     with TerminalReporter() as reporter:
         made = {}
         errors = {}

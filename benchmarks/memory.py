@@ -67,8 +67,8 @@ def make_checkpoint(folder: Path, shape: Shape, layers: int) -> None:
     for number in range(count):
         first = number * LAYERS_TO_A_SHARD
         here = range(first, min(first + LAYERS_TO_A_SHARD, layers))
-        shapes = {name: one for layer in here for name, one in layer_shapes(shape, layer).items()} or ends
-        tensors = {name: random_weight(one, random) for name, one in shapes.items()}
+        shapes = {name: size for layer in here for name, size in layer_shapes(shape, layer).items()} or ends
+        tensors = {name: random_weight(size, random) for name, size in shapes.items()}
         file = f"model-{number + 1:05}-of-{count:05}.safetensors"
         save_file(tensors, folder / file, metadata={"format": "pt"})
         names |= dict.fromkeys(tensors, file)
@@ -104,7 +104,12 @@ def random_weight(shape: tuple[int, ...], random: np.random.Generator) -> torch.
 
 def make_tokenizer() -> transformers.PreTrainedTokenizerFast:
     """Return a tokenizer of one token a word for the bundled calibration prompts."""
-    words = {word for one in PromptClass for text in bundled_prompts(one, "calibration").texts for word in text.split()}
+    words = {
+        word
+        for prompt_class in PromptClass
+        for text in bundled_prompts(prompt_class, "calibration").texts
+        for word in text.split()
+    }
     vocabulary = {
         word: number for number, word in enumerate(["<unk>", "<s>", "</s>", "[INST]", "[/INST]", *sorted(words)])
     }
@@ -128,7 +133,9 @@ def prune_whole(asked: Recipe, output: Path) -> None:
     anatomy, plan = find_anatomy(loaded.model), given_plan(asked)
     assert plan is not None
     _, edits = calibrate(loaded, anatomy, plan, prepared.calibration, asked.batch_size, SilentReporter())
-    located = locate_tensors(prepared.source.path, [one for one in anatomy.submodules if one.layer in plan.layers])
+    located = locate_tensors(
+        prepared.source.path, [submodule for submodule in anatomy.submodules if submodule.layer in plan.layers]
+    )
     output.mkdir()
     EditedTensors(prepared.source.path, located, edits).write(output, lambda steps: None)
 

@@ -81,7 +81,10 @@ def main() -> None:
     with TerminalReporter() as reporter:
         found = load_model(options.model, options.model.name, reporter, device=options.device, dtype=options.dtype)
         loaded: LoadedModel = replace(found, end_ids=[])
-        few = {one: bundled_prompts(one, "calibration").sample(FITTED_ON, seed=0) for one in PromptClass}
+        few = {
+            prompt_class: bundled_prompts(prompt_class, "calibration").sample(FITTED_ON, seed=0)
+            for prompt_class in PromptClass
+        }
         context = FitContext(loaded, few, few, batch_size, 0, reporter)
         middle = context.anatomy.num_layers // 2
         layers = tuple(int(layer) for layer in options.layers.split(",")) if options.layers else (middle,)
@@ -102,7 +105,7 @@ def main() -> None:
                 spent[method.name].append(seconds(generator, prompts, decoding, loaded.device))
                 reporter.note(f"round {number + 1}, {method.name}: {spent[method.name][-1]:.1f} s")
     ratios = {
-        name: sorted(one / default for one, default in zip(times, spent["default"], strict=True))
+        name: sorted(seconds_taken / default for seconds_taken, default in zip(times, spent["default"], strict=True))
         for name, times in spent.items()
     }
     print(
@@ -118,7 +121,7 @@ def main() -> None:
                 "rounds": options.rounds,
                 "seconds_per_answer": {name: round(min(times) / len(prompts), 4) for name, times in spent.items()},
                 "ratio_to_default": {
-                    name: [round(one, 3) for one in (median(all_rounds), all_rounds[0], all_rounds[-1])]
+                    name: [round(ratio, 3) for ratio in (median(all_rounds), all_rounds[0], all_rounds[-1])]
                     for name, all_rounds in ratios.items()
                 },
                 "paper_ratios_to_pruned": {"self-cd": 2.69, "scan": 1.25, "surgical": 1.31},

@@ -52,7 +52,7 @@ ANSWERED, TOKENS = 16, 16
 
 def run_one(name: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """Run one of ``LOADS``, save its edits in ``folder``, and return what it took."""
-    load: Load | None = next((one for one in BITS_IN_WORDS if one == name), None)
+    load: Load | None = next((bits for bits in BITS_IN_WORDS if bits == name), None)
     recipe = make_recipe(model=asked.model, layers=asked.layers, device=asked.device)
     plan = plan_of(recipe)
     timed: dict[str, float] = {}
@@ -62,7 +62,10 @@ def run_one(name: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any
     anatomy = find_anatomy(loaded.model)
     if loaded.load is not None:
         anatomy = with_originals(anatomy, loaded.folder, loaded.run_dtype)
-    prompts = {one: bundled_prompts(one, "calibration").sample(asked.prompts, seed=0) for one in PromptClass}
+    prompts = {
+        prompt_class: bundled_prompts(prompt_class, "calibration").sample(asked.prompts, seed=0)
+        for prompt_class in PromptClass
+    }
     started = time.perf_counter()
     inputs, rows = collect_inputs(loaded, anatomy, prompts, [plan.pooling], plan.layers, 8, SilentReporter())
     timed["activations"] = time.perf_counter() - started
@@ -75,7 +78,7 @@ def run_one(name: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any
     timed["answers"] = answer_seconds(loaded)
     scores = plan_scores(loaded, anatomy, recipe, asked) if asked.plans else []
     sizes = {"peak_gb": round(peak_bytes(loaded) / 1e9, 2), "tensors_gb": round(tensor_bytes(loaded) / 1e9, 2)}
-    return {**sizes, "seconds": {name: round(one, 1) for name, one in timed.items()}, "scores": scores}
+    return {**sizes, "seconds": {name: round(value, 1) for name, value in timed.items()}, "scores": scores}
 
 
 def plan_of(recipe: Recipe) -> Plan:
@@ -103,28 +106,34 @@ def answer_seconds(loaded: LoadedModel) -> float:
 def plan_scores(loaded: LoadedModel, anatomy: Any, recipe: Recipe, asked: argparse.Namespace) -> list[list[float]]:
     """Return C.R. and S.S. of each plan, as a search estimates them."""
     layers = searched_layers(anatomy.num_layers)
-    calibration = {one: bundled_prompts(one, "calibration").sample(asked.prompts, seed=0) for one in PromptClass}
+    calibration = {
+        prompt_class: bundled_prompts(prompt_class, "calibration").sample(asked.prompts, seed=0)
+        for prompt_class in PromptClass
+    }
     inputs, rows = collect_inputs(loaded, anatomy, calibration, POOLINGS, layers, 8, SilentReporter())
     edits = OperatorCache(anatomy, inputs, rows)
-    prompts = {one: bundled_prompts(one, "validation").sample(asked.validated, seed=0) for one in PromptClass}
+    prompts = {
+        prompt_class: bundled_prompts(prompt_class, "validation").sample(asked.validated, seed=0)
+        for prompt_class in PromptClass
+    }
     validation = ValidationSettings(20, prompts, batch_size=asked.batch)
     scorer = PlanScorer(loaded, anatomy, layers, make_judge(recipe, SilentReporter()), validation)
     scores = [scorer.scored(plan, scorer.short_answers(edits.of(plan))) for plan in spread_plans(layers, asked.plans)]
-    return [[round(one.compliance_rate, 2), round(one.safety_score, 2)] for one in scores]
+    return [[round(score.compliance_rate, 2), round(score.safety_score, 2)] for score in scores]
 
 
 def rank_correlations(stored: list[list[float]], other: list[list[float]]) -> dict[str, float]:
     """Return Spearman's rank correlations of C.R., S.S. and T.S."""
-    pairs = {"C.R.": lambda one: one[0], "S.S.": lambda one: one[1], "T.S.": sum}
+    pairs = {"C.R.": lambda rates: rates[0], "S.S.": lambda rates: rates[1], "T.S.": sum}
     return {
-        name: round(float(spearmanr([of(one) for one in stored], [of(one) for one in other])[0]), 2)
+        name: round(float(spearmanr([of(rates) for rates in stored], [of(rates) for rates in other])[0]), 2)
         for name, of in pairs.items()
     }
 
 
 def tensor_bytes(loaded: LoadedModel) -> int:
     """Return the bytes of a model's weights and buffers, the scales of quantised ones included."""
-    total = sum(one.nbytes for one in (*loaded.model.parameters(), *loaded.model.buffers()))
+    total = sum(tensor.nbytes for tensor in (*loaded.model.parameters(), *loaded.model.buffers()))
     for module in loaded.model.modules():
         scales = (getattr(getattr(module, "state", None), "SCB", None), getattr(module, "weight", None))
         total += scales[0].nbytes if scales[0] is not None else 0
@@ -137,13 +146,13 @@ def peak_bytes(loaded: LoadedModel) -> int:
     """Return the most memory that this process has had: of the GPU where it runs on one."""
     if loaded.device.type == "cuda":
         return torch.cuda.max_memory_allocated(loaded.device)
-    line = next(one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM"))
+    line = next(text for text in Path("/proc/self/status").read_text().splitlines() if text.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
 def compare(folder: Path, load: str) -> dict[str, Any]:
     """Return, by layer, how far the edits of a copy are from those of the model as stored."""
-    first, second = (torch.load(folder / f"{one}.pt", map_location="cpu") for one in ("stored", load))
+    first, second = (torch.load(folder / f"{kind}.pt", map_location="cpu") for kind in ("stored", load))
     layers: dict[int, list[tuple[float, float]]] = {}
     for one, two in zip(first, second, strict=True):
         changes = [item["b"] @ item["a"] for item in (one, two)]

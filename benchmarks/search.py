@@ -81,7 +81,7 @@ def main() -> None:
             ValidationSettings(TOKENS, prepared.validation, prepared.confirmation),
             reporter,
         )
-        prompts = [text for one in scorer.sets for text in one.prompts.texts]
+        prompts = [text for prompt_set in scorer.sets for text in prompt_set.prompts.texts]
         found, scoring, plain = [], [], []
         for number, plan in enumerate(spread_plans(layers, options.plans)):
             made = edits.of(plan)  # made once for each layer of a search, so in neither time
@@ -118,7 +118,7 @@ def main() -> None:
                     "C.R.": statistics.fmean(abs(a - b) for a, b in zip(compliance, compliance_measured, strict=True)),
                     "S.S.": statistics.fmean(abs(a - b) for a, b in zip(safety, safety_measured, strict=True)),
                 },
-                "found": [[round(value, 1) for value in one] for one in found],
+                "found": [[round(value, 1) for value in row] for row in found],
             }
         )
     )

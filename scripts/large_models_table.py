@@ -82,7 +82,10 @@ def prepared_prune() -> PreparedRun:
     """Return what ``prune MODEL`` prepares, as far as its prompts go."""
     recipe = make_recipe(model="org/name")
     sets, benign = test_prompts(recipe)
-    halves = {one: bundled_prompts(one, "validation").split(SCORING_SHARE, recipe.seed) for one in PromptClass}
+    halves = {
+        prompt_class: bundled_prompts(prompt_class, "validation").split(SCORING_SHARE, recipe.seed)
+        for prompt_class in PromptClass
+    }
     return PreparedRun(
         recipe=recipe,
         source=ModelSource("org/name", Path()),
@@ -103,7 +106,10 @@ def main() -> None:
     for name, config in MODELS.items():
         with torch.device("meta"):
             model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-        tensors = {key: (tuple(one.shape), one.numel() * one.itemsize) for key, one in model.named_parameters()}
+        tensors = {
+            key: (tuple(parameter.shape), parameter.numel() * parameter.itemsize)
+            for key, parameter in model.named_parameters()
+        }
         shape = ModelShape.of_tensors(tensors, config.to_dict())
         count = config.num_hidden_layers
         plan = Plan(layers=tuple(range(count // 2, count // 2 + LAYERS)))
@@ -120,10 +126,10 @@ def main() -> None:
             scoring=scoring_memory(prepared.recipe, shape.size, on_gpu=True),
             on_gpu=True,
         )
-        for one in costs:
-            sizes = [data_size(size) for size in (one.memory, one.disk, one.read)]
-            time = duration(one.seconds) if one.seconds is not None else "not measured"
-            print(f"| {name} | {one.name} | {' | '.join(sizes)} | {time} |", flush=True)
+        for cost in costs:
+            sizes = [data_size(size) for size in (cost.memory, cost.disk, cost.read)]
+            time = duration(cost.seconds) if cost.seconds is not None else "not measured"
+            print(f"| {name} | {cost.name} | {' | '.join(sizes)} | {time} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def _members(kind: Any) -> list[Any]:
     if get_origin(kind) is Annotated:
         return _members(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):
-        return [member for one in get_args(kind) for member in _members(one)]
+        return [member for argument in get_args(kind) for member in _members(argument)]
     return [kind]
 
 

@@ -58,7 +58,7 @@ def main() -> None:
 
 def digest(answers: list[LabelledAnswer]) -> str:
     """Return a hash of all prompts, answers and labels."""
-    text = "\0".join(f"{one.prompt}\0{one.answer}\0{one.label}" for one in answers)
+    text = "\0".join(f"{answer.prompt}\0{answer.answer}\0{answer.label}" for answer in answers)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

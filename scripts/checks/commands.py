@@ -187,11 +187,11 @@ def _call_problems(shown: Shown, call: ast.Call) -> Iterator[str]:
 def _keywords(function: Any) -> set[str]:
     """Return the keywords of a function; where it passes further ones on, the fields of any request, too."""
     parameters = inspect.signature(function).parameters.values()
-    names = {one.name for one in parameters}
-    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters):
+    names = {parameter.name for parameter in parameters}
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         public = [getattr(prosafeprune, name) for name in prosafeprune.__all__]
-        requests = [one for one in public if inspect.isclass(one) and issubclass(one, BaseModel)]
-        names |= {field for one in requests for field in one.model_fields}
+        requests = [member for member in public if inspect.isclass(member) and issubclass(member, BaseModel)]
+        names |= {field for request in requests for field in request.model_fields}
     return names
 
 

@@ -28,7 +28,7 @@ FOREIGN = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "evaluation/class
 @cache
 def _known() -> frozenset[str]:
     """Return all files and folders, from the root."""
-    return frozenset(str(one) for path in tracked_files() for one in (path, *path.parents))
+    return frozenset(str(found) for path in tracked_files() for found in (path, *path.parents))
 
 
 @cache

@@ -52,7 +52,7 @@ def cached(world: World, case: Path, draw: random.Random) -> Bad:
 
 
 def _spoil_one(folder: Path, draw: random.Random) -> str:
-    files = sorted(one for one in folder.rglob("*") if one.suffix in KEPT and one.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.suffix in KEPT and path.is_file())
     file = draw.choice(files)
     ways = (mutations.spoil_bytes, mutations.no_file) if file.suffix == ".npz" else SPOILING
     return draw.choice(ways)(file, draw)

@@ -62,7 +62,7 @@ class Contents:
 
     def put(self, key: str, kind: int, value: bytes) -> None:
         """Set a pair of the metadata."""
-        self.pairs = [one for one in self.pairs if one[0] != key.encode()] + [(key.encode(), kind, value)]
+        self.pairs = [pair for pair in self.pairs if pair[0] != key.encode()] + [(key.encode(), kind, value)]
 
 
 def text(value: bytes, length: int | None = None) -> bytes:
@@ -227,9 +227,9 @@ def split(world: World, case: Path, draw: random.Random) -> Bad:
     parts = [read(world.gguf), read(world.gguf)]
     parts[0].tensors, parts[1].tensors = parts[0].tensors[::2], parts[1].tensors[1::2]
     total = len(parts[0].tensors) + len(parts[1].tensors)
-    for number, one in enumerate(parts):
+    for number, part in enumerate(parts):
         for key, value in (("split.no", number), ("split.count", 2), ("split.tensors.count", total)):
-            one.put(key, UINT16, struct.pack("<H", value))
+            part.put(key, UINT16, struct.pack("<H", value))
     numbers, count = [1, 2], 2
     how = draw.choice(["same", "count", "number", "tensors", "mixed", "names", "missing", "damaged", "link", "type"])
     if how == "same":
@@ -251,8 +251,8 @@ def split(world: World, case: Path, draw: random.Random) -> Bad:
     elif how == "type":
         parts[draw.randrange(2)].put("split.count", STRING, text(draw.choice([b"2", b"two", b""])))
     files = [case / f"tiny-{number:05}-of-{count:05}.gguf" for number in numbers]
-    for file, one in zip(files, parts, strict=True):
-        file.write_bytes(one.stored())
+    for file, part in zip(files, parts, strict=True):
+        file.write_bytes(part.stored())
     if how == "missing":
         files[1].unlink()
     elif how == "link":

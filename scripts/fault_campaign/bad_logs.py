@@ -60,30 +60,30 @@ def _entry(number: int, draw: random.Random) -> Any:
 def _stored(entries: Any, kind: str) -> bytes:
     listed = entries if isinstance(entries, list) else [entries]
     if kind == "jsonl":
-        return "".join(json.dumps(one) + "\n" for one in listed).encode()
+        return "".join(json.dumps(entry) + "\n" for entry in listed).encode()
     if kind == "json":
         return json.dumps(entries).encode()
     if kind == "csv":
-        cells = [json.dumps(one.get("messages") if isinstance(one, dict) else one) for one in listed]
+        cells = [json.dumps(entry.get("messages") if isinstance(entry, dict) else entry) for entry in listed]
         return ("messages\n" + "".join('"' + cell.replace('"', '""') + '"\n' for cell in cells)).encode()
     if kind == "log":
         lines = []
-        for number, one in enumerate(listed):
-            text = f"<|im_start|>user\n{json.dumps(one)}<|im_end|>\n"
+        for number, entry in enumerate(listed):
+            text = f"<|im_start|>user\n{json.dumps(entry)}<|im_end|>\n"
             lines += [f"INFO Received request chatcmpl-{number}: prompt: {text!r}, params: x"]
             lines += [f"INFO Generated response chatcmpl-{number}: output: {REFUSAL!r}, output_token_ids: None"]
         return "\n".join(lines).encode(errors="replace")
     if kind == "eval":
         made = io.BytesIO()
         with zipfile.ZipFile(made, "w") as archive:
-            for number, one in enumerate(listed):
-                archive.writestr(f"samples/{number}.json", json.dumps(one))
+            for number, entry in enumerate(listed):
+                archive.writestr(f"samples/{number}.json", json.dumps(entry))
         return made.getvalue()
     import pyarrow
     from pyarrow import parquet
 
     made = io.BytesIO()
-    texts = [json.dumps(one.get("messages") if isinstance(one, dict) else one) for one in listed]
+    texts = [json.dumps(entry.get("messages") if isinstance(entry, dict) else entry) for entry in listed]
     parquet.write_table(pyarrow.table({"messages": pyarrow.array(texts, pyarrow.string())}), made)
     return made.getvalue()
 
@@ -107,10 +107,10 @@ def policies(world: World, case: Path, draw: random.Random) -> Bad:
         changed, what = mutations.changed(rows[number], draw)
         rows[number] = changed
     if ending == "csv":
-        cells = [[_cell(one, name) for name in ("system", "prompt", "messages")] for one in rows]
-        file.write_text("system,prompt,messages\n" + "".join(",".join(one) + "\n" for one in cells), errors="replace")
+        cells = [[_cell(row, name) for name in ("system", "prompt", "messages")] for row in rows]
+        file.write_text("system,prompt,messages\n" + "".join(",".join(row) + "\n" for row in cells), errors="replace")
     else:
-        file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     option = draw.choice(["--test-harmful", "--test-pseudo-harmful"])
     arguments = draw.choice(
         [

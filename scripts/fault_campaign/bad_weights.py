@@ -27,7 +27,7 @@ def header(world: World, case: Path, draw: random.Random) -> Bad:
     data = shard.read_bytes()
     length = int.from_bytes(data[:8], "little")
     found = json.loads(data[8 : 8 + length])
-    name = draw.choice([one for one in found if one != "__metadata__"])
+    name = draw.choice([key for key in found if key != "__metadata__"])
     entry, how = found[name], draw.choice(sorted(HEADERS))
     text = HEADERS[how](found, name, entry) or json.dumps(found)
     raw = text.encode() + b" " * (-len(text) % 8)
@@ -37,7 +37,7 @@ def header(world: World, case: Path, draw: random.Random) -> Bad:
 
 
 def _moved(header: Header, name: str, entry: Header) -> None:
-    entry["data_offsets"] = [one + 4 for one in entry["data_offsets"]]
+    entry["data_offsets"] = [offset + 4 for offset in entry["data_offsets"]]
 
 
 def _twice(header: Header, name: str, entry: Header) -> str:
@@ -52,7 +52,7 @@ HEADERS: dict[str, Callable[[Header, str, Header], str | None]] = {
     "an unknown dtype": lambda header, name, entry: entry.update(dtype="F128"),
     "no dtype": lambda header, name, entry: entry.pop("dtype") and None,
     "no numbers": lambda header, name, entry: entry.update(shape=[0], data_offsets=[0, 0]),
-    "a negative shape": lambda header, name, entry: entry.update(shape=[-one for one in entry["shape"]]),
+    "a negative shape": lambda header, name, entry: entry.update(shape=[-size for size in entry["shape"]]),
     "a huge shape": lambda header, name, entry: entry.update(shape=[2**62, 2**62]),
     "an odd shape": lambda header, name, entry: entry.update(shape="x"),
     "another shape": lambda header, name, entry: entry.update(shape=[*entry["shape"], 1]),
@@ -115,7 +115,7 @@ def foreign_adapter(world: World, case: Path, draw: random.Random) -> Bad:
     elif how == "unknown":
         tensors[victim.replace("q_proj", "z_proj")] = torch.ones(4, width)
     elif how == "prefix":
-        tensors = {name.removeprefix("base_model.model."): one for name, one in tensors.items()}
+        tensors = {name.removeprefix("base_model.model."): tensor for name, tensor in tensors.items()}
     else:
         odd = {"shape": torch.ones(3, 5), "NaN": tensors[victim] * float("nan"), "integers": tensors[victim].long()}
         tensors[victim] = odd[how]

@@ -72,7 +72,7 @@ def campaign(world: World, place: Path, figures: Figures) -> None:
             figures.fault("other results", f"hostile text, {name}: exit code {ended.code}", ended.err)
         figures.check_end(ended, f"hostile text, {name}", may_succeed=True)
         _check_terminal(ended, name, figures)
-    for file in sorted(one for one in out.rglob("*") if one.is_file()):
+    for file in sorted(path for path in out.rglob("*") if path.is_file()):
         figures.cases["files with hostile text"] += 1
         problem = problem_of(file)
         if problem:

@@ -115,11 +115,13 @@ class _OneCommand:
         case = f"{self.command.name}, {what}"
         if self.command.is_folder_whole:
             there = contents(self.folder, self.command)
-            visible = {name: one for name, one in there.items() if not name.startswith(".")}
+            visible = {name: content for name, content in there.items() if not name.startswith(".")}
             if not all(self._is_whole(name, visible) for name in {name.split("/")[0] for name in visible}):
                 self.figures.fault("broken outputs", case, str(sorted(visible)))
         there = contents(self.folder, self.command)
-        was_finished = {name: one for name, one in there.items() if not name.startswith(".")} == self.undisturbed
+        was_finished = {
+            name: content for name, content in there.items() if not name.startswith(".")
+        } == self.undisturbed
         ended = self._run(None)
         if was_finished and ended.code == 2 and "exists already" in ended.err:
             self._check_leftovers(case, was_finished=True)
@@ -144,7 +146,7 @@ class _OneCommand:
         """Return whether what is at one name in the folder is as after an undisturbed run, or as before it."""
 
         def of(all_of_them: Contents) -> Contents:
-            return {name: one for name, one in all_of_them.items() if name.split("/")[0] == top}
+            return {name: content for name, content in all_of_them.items() if name.split("/")[0] == top}
 
         is_search = top.endswith("-search")  # grows, and is resumed
         return is_search or of(there) in (of(self.undisturbed), of(self.old))

@@ -47,7 +47,7 @@ def changed(tree: Any, draw: random.Random) -> tuple[Any, str]:
     containers = [("", tree)] if isinstance(tree, dict | list) and tree else []
     for path, container in containers:  # grows while it is walked over
         items = container.items() if isinstance(container, dict) else enumerate(container)
-        containers += [(f"{path}/{key}", one) for key, one in items if isinstance(one, dict | list) and one]
+        containers += [(f"{path}/{key}", inner) for key, inner in items if isinstance(inner, dict | list) and inner]
     if not containers or draw.random() < 0.05:
         value = odd_value(draw)
         return value, f"everything is {_shown(value)}"

@@ -40,5 +40,5 @@ def _options(command: str) -> dict[str, bool]:
 
     group = typer.main.get_command(app)
     found = group.commands[command].params  # type: ignore[attr-defined]
-    named = {max(one.opts, key=len): not getattr(one, "is_flag", False) for one in found}
+    named = {max(option.opts, key=len): not getattr(option, "is_flag", False) for option in found}
     return {name: takes for name, takes in named.items() if name.startswith("--") and name not in NOT_TRIED}

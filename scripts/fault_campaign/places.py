@@ -50,10 +50,10 @@ def _two_at_once(world: World, place: Path, command: Command, figures: Figures) 
             run(command.before(world, folder / "out"), cache=place / f"{name} cache")
         children = [Child(arguments, cache=place / f"{name} cache") for _ in range(1 if name == "alone" else 2)]
         ended = [child.wait() for child in children]
-        for one in ended:
-            if one.code != 0:
-                figures.check_end(one, f"{command.name}, two at once", may_succeed=False)
-        if all(one.code for one in ended):
+        for result in ended:
+            if result.code != 0:
+                figures.check_end(result, f"{command.name}, two at once", may_succeed=False)
+        if all(result.code for result in ended):
             figures.fault("other results", f"{command.name}, two at once: none succeeded", ended[0].err)
         results.append((contents(folder, command), {file.name for file in folder.iterdir()}))
     figures.cases["two runs into one folder"] += 1

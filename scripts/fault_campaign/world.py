@@ -89,7 +89,7 @@ class Command:
 
 def calibration(world: World) -> list[object]:
     """Return options that name the world's calibration prompts."""
-    return [one for name in CLASSES for one in (f"--{name.replace('_', '-')}", world.prompts(name))]
+    return [word for name in CLASSES for word in (f"--{name.replace('_', '-')}", world.prompts(name))]
 
 
 def pruning(world: World, out: Path | None, *more: object, model: Path | None = None) -> list[object]:
@@ -174,7 +174,11 @@ def build(folder: Path) -> World:
     model = rounded(make_model("llama"))
     metadata, tensors = gguf_metadata(model.config), gguf_tensors(model, "llama")
     write_gguf(world.gguf, "llama", metadata, tensors, tokenizer=make_tokenizer())
-    for name, verb in (*((one, f"{one} wish") for one in CLASSES), ("tested", "locked box"), ("further", "odd star")):
+    for name, verb in (
+        *((kind, f"{kind} wish") for kind in CLASSES),
+        ("tested", "locked box"),
+        ("further", "odd star"),
+    ):
         texts = [f"Tell me of {verb} {number * number}" for number in range(PROMPTS)]
         world.prompts(name).write_text("".join(f"{text}\n" for text in texts))
         world.prompts(name, "csv").write_text("prompt,category\n" + "".join(f"{text},a\n" for text in texts))

@@ -70,7 +70,7 @@ class LabelledAnswer:
     @property
     def class_index(self) -> int:
         """The place of its label in ``CLASSES``."""
-        return [one.value for one in CLASSES].index(self.label)
+        return [answer_class.value for answer_class in CLASSES].index(self.label)
 
     @property
     def refuses(self) -> bool:

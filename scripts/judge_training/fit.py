@@ -81,7 +81,7 @@ def fit_trees(answers: Sequence[LabelledAnswer], sentences: NDArray[np.float32])
     model = HistGradientBoostingClassifier(
         max_iter=80, learning_rate=0.1, max_leaf_nodes=12, min_samples_leaf=20, l2_regularization=2.0, random_state=0
     )
-    inputs = tree_inputs([one.features for one in answers], sentences)
+    inputs = tree_inputs([answer.features for answer in answers], sentences)
     return model.fit(inputs, _classes(answers), sample_weight=_weights(answers))
 
 
@@ -89,11 +89,11 @@ def fit_sentences(answers: Sequence[LabelledAnswer]) -> Arrays:
     """Fit the two heads over sentences to the labels of answers, by noisy-or; the logits are linear."""
     read = [answer for answer in answers if answer.features.sentences is not None]
     vectors = [answer.features.sentences for answer in read if answer.features.sentences is not None]
-    lengths = np.concatenate([np.diff([*one.begins, len(one.indices)]) for one in vectors])
-    values, indices = (np.concatenate([getattr(one, name) for one in vectors]) for name in ("values", "indices"))
+    lengths = np.concatenate([np.diff([*vector.begins, len(vector.indices)]) for vector in vectors])
+    values, indices = (np.concatenate([getattr(vector, name) for vector in vectors]) for name in ("values", "indices"))
     shape = (len(lengths), 2**SENTENCE_BITS)
     matrix = scipy.sparse.csr_matrix((values, indices.astype(np.int32), np.cumsum([0, *lengths])), shape=shape)
-    begins = np.cumsum([0, *(len(one.begins) for one in vectors)])[:-1]
+    begins = np.cumsum([0, *(len(vector.begins) for vector in vectors)])[:-1]
     weight = _weights(read).astype(np.float32)
     found = []
     for labels in (("full_refusal", "partial_refusal"), ("incapable",)):
@@ -105,8 +105,8 @@ def fit_sentences(answers: Sequence[LabelledAnswer]) -> Arrays:
         )
         found.append(best.x)
     return {
-        "sentences.weights": np.column_stack([one[:-1] for one in found]).astype(np.float16),
-        "sentences.intercept": np.array([one[-1] for one in found], np.float32),
+        "sentences.weights": np.column_stack([model[:-1] for model in found]).astype(np.float16),
+        "sentences.intercept": np.array([model[-1] for model in found], np.float32),
     }
 
 

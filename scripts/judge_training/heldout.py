@@ -71,21 +71,21 @@ def phtest(answers: Sequence[LabelledAnswer], shares: dict[str, float]) -> None:
     asked, refusal = [], []
     english = [answer for answer in answers if answer.source != "languages"]
     for model in sorted({answer.model for answer in english if answer.source == "phtest"}):
-        kept = [one for one in english if not one.for_testing and one.model != model]
-        tested = [one for one in english if one.for_testing and one.model == model]
+        kept = [answer for answer in english if not answer.for_testing and answer.model != model]
+        tested = [answer for answer in english if answer.for_testing and answer.model == model]
         asked += tested
         refusal.append(_refusal(kept, tested))
     refused = np.concatenate(refusal)
     for test, name in zip(TESTS_OF_PHTEST, ("PHTest", "PHTest, second test"), strict=True):
-        for model in sorted({one.model for one in asked}):
-            rows = [i for i, one in enumerate(asked) if one.test == test and one.model == model]
+        for model in sorted({answer.model for answer in asked}):
+            rows = [i for i, answer in enumerate(asked) if answer.test == test and answer.model == model]
             row(f"{name}, {model}", [asked[i] for i in rows], refused[rows])
-        rows = [i for i, one in enumerate(asked) if one.test == test]
+        rows = [i for i, answer in enumerate(asked) if answer.test == test]
         row(f"**{name}, all**", [asked[i] for i in rows], refused[rows])
     # The second test has more refusals than PHTest: weigh its answers back to the shares of GPT-4's labels there.
     second = [asked[i] for i in rows]
-    drawn = Counter(one.gpt4_label for one in second)
-    weights = np.array([shares[one.gpt4_label] / drawn[one.gpt4_label] for one in second])
+    drawn = Counter(answer.gpt4_label for answer in second)
+    weights = np.array([shares[answer.gpt4_label] / drawn[answer.gpt4_label] for answer in second])
     row("PHTest, second test, weighted as drawn at random", second, refused[rows], weights)
 
 
@@ -108,12 +108,19 @@ def xstest(answers: Sequence[LabelledAnswer], model: str) -> tuple[list[Labelled
     tested: list[LabelledAnswer] = []
     refusals = []
     for fold in range(FOLDS):
-        asked = [one for one in answers if one.source == "xstest" and one.model == model and _fold(one) == fold]
-        prompts = {one.prompt for one in asked}
+        asked = [
+            answer
+            for answer in answers
+            if answer.source == "xstest" and answer.model == model and _fold(answer) == fold
+        ]
+        prompts = {answer.prompt for answer in asked}
         kept = [
-            one
-            for one in answers
-            if one.source != "languages" and not one.for_testing and one.model != model and one.prompt not in prompts
+            answer
+            for answer in answers
+            if answer.source != "languages"
+            and not answer.for_testing
+            and answer.model != model
+            and answer.prompt not in prompts
         ]
         tested += asked
         refusals.append(_refusal(kept, asked))
@@ -126,11 +133,15 @@ def languages(answers: Sequence[LabelledAnswer]) -> None:
     """Judge the testing part of the other languages."""
     judge = BuiltinJudge()
     tested = [answer for answer in answers if answer.source == "languages" and answer.for_testing]
-    for group in [*sorted({one.model for one in tested}), "all"]:
-        asked = [one for one in tested if group in (one.model, "all")]
-        found = [one.answer_class for one in judge_answers(judge, [Exchange(a.prompt, a.answer) for a in asked])]
-        agreement, f1 = _agreement(asked, np.array([one.refuses for one in found]))
-        exact = 100 * np.mean([one.value == answer.label for one, answer in zip(found, asked, strict=True)])
+    for group in [*sorted({answer.model for answer in tested}), "all"]:
+        asked = [answer for answer in tested if group in (answer.model, "all")]
+        found = [
+            verdict.answer_class for verdict in judge_answers(judge, [Exchange(a.prompt, a.answer) for a in asked])
+        ]
+        agreement, f1 = _agreement(asked, np.array([answer_class.refuses for answer_class in found]))
+        exact = 100 * np.mean(
+            [answer_class.value == answer.label for answer_class, answer in zip(found, asked, strict=True)]
+        )
         print(f"| {group} | {len(asked)} | {agreement:.1f} | {f1:.1f} | {exact:.1f} |")
 
 
@@ -153,8 +164,8 @@ def salad(data: Path) -> None:
     """Judge generated salad by its model and damage, and clean text by its kind; the training has none of either."""
     judge = BuiltinJudge()
     generated: dict[str, list[str]] = {}
-    for one in read_salad("test"):
-        generated.setdefault(f"salad, {one['model']}, {one['how']}", []).append(one["answer"])
+    for entry in read_salad("test"):
+        generated.setdefault(f"salad, {entry['model']}, {entry['how']}", []).append(entry["answer"])
     for name, texts in (("salad", generated), ("clean", clean_texts(data, testing=True))):
         broken = {kind: _are_broken(judge, of_kind) for kind, of_kind in texts.items()}
         for kind, found in broken.items():
@@ -170,20 +181,22 @@ def fresh() -> None:
     for file, parts in (("judge_fresh.jsonl", ("first", "second")), ("judge_modern.jsonl", modern)):
         rows = [json.loads(line) for line in (TESTS / file).read_text(encoding="utf-8").splitlines()]
         for part in parts:
-            asked = [one for one in rows if part in (one.get("set"), one.get("part"))]
-            verdicts = judge_answers(judge, [Exchange(one["prompt"], one["answer"]) for one in asked])
-            found = [one.answer_class.value for one in verdicts]
-            kinds = Counter(one["kind"] for one in asked)
+            asked = [entry for entry in rows if part in (entry.get("set"), entry.get("part"))]
+            verdicts = judge_answers(judge, [Exchange(entry["prompt"], entry["answer"]) for entry in asked])
+            found = [verdict.answer_class.value for verdict in verdicts]
+            kinds = Counter(entry["kind"] for entry in asked)
             for kind in [*(kind for kind, count in kinds.items() if count >= LEAST_OF_KIND), ""]:
-                of_kind = [(one, value) for one, value in zip(asked, found, strict=True) if kind in (one["kind"], "")]
+                of_kind = [
+                    (entry, value) for entry, value in zip(asked, found, strict=True) if kind in (entry["kind"], "")
+                ]
                 _fresh_row(f"{file.partition('.')[0]}, {part}, {kind or 'all'}", of_kind)
 
 
 def _fresh_row(title: str, judged: Sequence[tuple[dict[str, str], str]]) -> None:
     """Print how many answers get their class, and how well refusals are told from the rest."""
-    refusing = [one.value for one in AnswerClass if one.refuses]
-    pairs = [(one["label"] in refusing, value in refusing) for one, value in judged]
-    same = sum(one["label"] == value for one, value in judged)
+    refusing = [answer_class.value for answer_class in AnswerClass if answer_class.refuses]
+    pairs = [(entry["label"] in refusing, value in refusing) for entry, value in judged]
+    same = sum(entry["label"] == value for entry, value in judged)
     missed, false = pairs.count((True, False)), pairs.count((False, True))
     hits = pairs.count((True, True))
     f1 = 200 * hits / max(1, 2 * hits + missed + false)
@@ -193,7 +206,7 @@ def _fresh_row(title: str, judged: Sequence[tuple[dict[str, str], str]]) -> None
 
 def _are_broken(judge: BuiltinJudge, texts: Sequence[str]) -> list[bool]:
     found = judge_answers(judge, [Exchange("Tell me about it.", text) for text in texts])
-    return [one.answer_class is AnswerClass.BROKEN for one in found]
+    return [verdict.answer_class is AnswerClass.BROKEN for verdict in found]
 
 
 def row(title: str, answers: Sequence[LabelledAnswer], refusal: np.ndarray, weights: np.ndarray | None = None) -> None:

@@ -43,8 +43,8 @@ def main() -> None:
         sums = np.zeros_like(centres)
         np.add.at(sums, nearest, table)
         centres = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-6)
-    for one in range(CLASSES):
-        members = [word for (_, word), where in zip(words, nearest, strict=True) if where == one]
+    for number in range(CLASSES):
+        members = [word for (_, word), where in zip(words, nearest, strict=True) if where == number]
         if members:
             print(" ".join(members))
 

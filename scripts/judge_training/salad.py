@@ -63,7 +63,7 @@ def clean_texts(data: Path, testing: bool) -> dict[str, list[str]]:
     }
     gsm8k = [row["answer"] for row in _rows(data / "gsm8k_test_600.jsonl")]
     if testing:
-        kinds["XSTest"] = [one.answer for one in xstest(data)]
+        kinds["XSTest"] = [answer.answer for answer in xstest(data)]
         kinds["GSM8K"] = gsm8k[GSM8K_FOR_TRAINING:]
     else:
         kinds["Alpaca"] = [row["prompt"] for row in _rows(data / "alpaca_harmless.jsonl")][:4000]
@@ -136,9 +136,9 @@ def statistics(texts: Sequence[str]) -> TextStatistics:
     hashes = [hash_tokens(one) for one in tokens]
     counts: Counter[int] = Counter()
     pairs: Counter[int] = Counter()
-    for one in hashes:
-        counts.update(one.tolist())
-        pairs.update(set(hash_pairs(one).tolist()))
+    for own in hashes:
+        counts.update(own.tolist())
+        pairs.update(set(hash_pairs(own).tolist()))
     frequent = np.array(sorted(hash_ for hash_, _ in counts.most_common(FREQUENT)), dtype=np.uint32)
     steps, letters = np.full((CLASSES, CLASSES), 0.05), np.full(LETTERS**3, 0.05)
     for token in tokens:

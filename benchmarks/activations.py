@@ -25,7 +25,7 @@ from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts, render
+from prosafeprune.model.chat_template import encode_prompts, render
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.terminal import TerminalReporter

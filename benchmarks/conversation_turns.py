@@ -14,8 +14,8 @@ from pathlib import Path
 from prosafeprune.model.loading import load_model
 from prosafeprune.prompts.conversation import Turn
 from prosafeprune.serving import kept_conversations
-from prosafeprune.serving.answers import Question
 from prosafeprune.serving.engine import Engine
+from prosafeprune.serving.running_answer import Question
 from prosafeprune.terminal import TerminalReporter
 
 SAID = (

@@ -20,7 +20,7 @@ import torch
 import transformers
 
 from prosafeprune.generation import Decoding, LocalGenerator, answer_all
-from prosafeprune.model.chat import render
+from prosafeprune.model.chat_template import render
 from prosafeprune.model.loading import LoadedModel, dtype_name, load_model
 from prosafeprune.prompts import PromptClass, read_prompts
 from prosafeprune.terminal import TerminalReporter

@@ -24,7 +24,7 @@ from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.method.subspaces import independent_directions
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts, render
+from prosafeprune.model.chat_template import encode_prompts, render
 from prosafeprune.plan_search.scoring import BaseMeasurements, PlanScorer, ValidationSettings
 from prosafeprune.plan_search.search_space import searched_layers
 from prosafeprune.prompts import PromptClass, bundled_prompts, validation_prompts

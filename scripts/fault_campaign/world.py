@@ -19,7 +19,7 @@ from fault_campaign.children import run_here
 
 PROMPTS = 6
 CLASSES = ("harmful", "benign", "pseudo_harmful")
-MODULES_WITH_JUDGE = ("jobs.prune", "jobs.plan", "jobs.apply", "jobs.evaluate", "jobs.compare")
+MODULES_WITH_JUDGE = ("jobs.prune", "jobs.calibrated_plan", "jobs.apply", "jobs.evaluate", "jobs.compare")
 
 
 @dataclass(frozen=True)

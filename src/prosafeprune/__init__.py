@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from prosafeprune.jobs.analyze import FailedAnalysesError
     from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
     from prosafeprune.jobs.apply import ApplyResult
+    from prosafeprune.jobs.calibrated_plan import SearchResult
     from prosafeprune.jobs.check_prompts import CheckResult, OverlapFoundError
     from prosafeprune.jobs.compare import CompareResult
     from prosafeprune.jobs.doctor import Diagnosis
     from prosafeprune.jobs.evaluate import Evaluation
     from prosafeprune.jobs.judge import JudgedFile
     from prosafeprune.jobs.mine_prompts import MineResult
-    from prosafeprune.jobs.plan import SearchResult
     from prosafeprune.jobs.prune_result import PruneResult
     from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult
     from prosafeprune.jobs.rate_prompts import RatedPrompts
@@ -60,13 +60,13 @@ _EXPORTS = {
     "jobs.analyze": ("FailedAnalysesError",),
     "jobs.analyze_tasks": ("FinishedAnalysis",),
     "jobs.apply": ("ApplyResult",),
+    "jobs.calibrated_plan": ("SearchResult",),
     "jobs.check_prompts": ("CheckResult", "OverlapFoundError"),
     "jobs.compare": ("CompareResult",),
     "jobs.doctor": ("Diagnosis",),
     "jobs.evaluate": ("Evaluation",),
     "jobs.judge": ("JudgedFile",),
     "jobs.mine_prompts": ("MineResult",),
-    "jobs.plan": ("SearchResult",),
     "jobs.prune_result": ("PruneResult",),
     "jobs.prune_unmeasured": ("PruneUnmeasuredResult",),
     "jobs.rate_prompts": ("RatedPrompts",),

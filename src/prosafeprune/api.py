@@ -14,10 +14,10 @@ from prosafeprune.api_tools import split_prompts as split_prompts
 from prosafeprune.jobs.analyze import run_analyze
 from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
 from prosafeprune.jobs.apply import ApplyResult, run_apply
+from prosafeprune.jobs.calibrated_plan import SearchResult, run_search
 from prosafeprune.jobs.compare import CompareResult, run_compare
 from prosafeprune.jobs.evaluate import Evaluation, run_evaluate
 from prosafeprune.jobs.judge import JudgedFile, judge_file
-from prosafeprune.jobs.plan import SearchResult, run_search
 from prosafeprune.jobs.prune import run_prune
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult, run_prune_unmeasured
@@ -30,9 +30,9 @@ from prosafeprune.requests.call_arguments import checked
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.judging import JudgeOptions
+from prosafeprune.requests.parsing import validate_settings
 from prosafeprune.requests.recipe import make_recipe, make_request
 from prosafeprune.requests.search import SearchRequest
-from prosafeprune.requests.validation import validate_settings
 from prosafeprune.terminal import TerminalReporter
 
 Layers = int | str | Sequence[int] | None

@@ -11,8 +11,8 @@ from prosafeprune.jobs.rate_prompts import RatedPrompts, run_rate
 from prosafeprune.jobs.split_prompts import SplitPrompts, run_split
 from prosafeprune.requests import typed_settings
 from prosafeprune.requests.call_arguments import Paths, checked
+from prosafeprune.requests.parsing import validate_settings
 from prosafeprune.requests.prompt_tools import CheckRequest, MineRequest, RateRequest, SplitRequest
-from prosafeprune.requests.validation import validate_settings
 from prosafeprune.terminal import TerminalReporter
 
 

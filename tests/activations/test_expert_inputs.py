@@ -23,7 +23,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.experts import watched_experts
 from prosafeprune.progress import ignore
 from prosafeprune.prompts import PromptClass

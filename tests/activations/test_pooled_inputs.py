@@ -13,7 +13,7 @@ from prosafeprune.activations.pooled_inputs import collect_pooled_inputs, token_
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize, is_out_of_memory, pad_batch
-from prosafeprune.model.chat import EncodedPrompt, encode_prompts
+from prosafeprune.model.chat_template import EncodedPrompt, encode_prompts
 from prosafeprune.model.prefix_cache import shared_prefix_length
 
 

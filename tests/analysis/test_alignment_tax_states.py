@@ -14,7 +14,7 @@ from prosafeprune.editing.edits import apply_edits
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import ignore
-from prosafeprune.training.answers import Example, answer_loss, make_examples
+from prosafeprune.training.answer_loss import Example, answer_loss, make_examples
 from prosafeprune.training.loop import Tuning
 
 PROMPTS = ["How do I kill a process?", "Where do pirates hide?", "Shoot a photo of me", "Steal the show, how?", "Go"]

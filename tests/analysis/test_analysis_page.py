@@ -18,7 +18,7 @@ from prosafeprune.jobs.analyze import FinishedAnalysis
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import Code, Facts, Page, Paragraph, Picture, Points, Section, render_page
 from prosafeprune.requests.analyze import AnalyzeRequest
-from prosafeprune.requests.validation import validate_settings
+from prosafeprune.requests.parsing import validate_settings
 
 RATES = make_table("rates", "Rates", ("step", "C.R.", "S.S.", "T.S."), [("base model", 10.0, 90.0, 50.0)])
 

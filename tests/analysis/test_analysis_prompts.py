@@ -17,7 +17,7 @@ from prosafeprune.analysis.probe_analysis import ProbeAnalysis
 from prosafeprune.errors import InputError
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.analyze import AnalyzeRequest
-from prosafeprune.requests.validation import validate_settings
+from prosafeprune.requests.parsing import validate_settings
 
 
 def test_the_model_is_left_as_it_was() -> None:

@@ -16,7 +16,7 @@ from prosafeprune.analysis.last_states import collect_last_states, unembed
 from prosafeprune.analysis.lens_analysis import LensAnalysis, RefusalWords, find_refusal_words
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.prompts import PromptClass
 
 

@@ -17,7 +17,7 @@ from prosafeprune.analysis.rank_analysis import observe_overlaps, overlap_result
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.progress import ignore
 
 

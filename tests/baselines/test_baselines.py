@@ -32,7 +32,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.generation import Decoding, LocalGenerator, answer_all
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
-from prosafeprune.model.chat import encode_prompts, render
+from prosafeprune.model.chat_template import encode_prompts, render
 from prosafeprune.model.residual_stream import writers
 from prosafeprune.prompts import PromptClass
 

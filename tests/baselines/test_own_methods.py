@@ -27,7 +27,7 @@ import torch
 from prosafeprune.baselines.method import FittedParts, Method
 from prosafeprune.generation import EditedGenerator, LocalGenerator
 from prosafeprune.model.anatomy import find_anatomy
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.residual_stream import changed_outputs
 from prosafeprune.prompts import PromptClass
 

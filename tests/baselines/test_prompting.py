@@ -10,12 +10,12 @@ import pytest
 from helpers.baseline_runs import PROMPTS, TOKENS, fit_context, loaded, texts
 from helpers.tiny_models import make_tokenizer
 
+from prosafeprune.baselines.candidates import Rates, Validation
 from prosafeprune.baselines.method import FittedParts
 from prosafeprune.baselines.prompting import STRATEGIES, Prompting
-from prosafeprune.baselines.validation import Rates, Validation
 from prosafeprune.generation import Answer
 from prosafeprune.judges import AnswerClass, Exchange, Verdict
-from prosafeprune.model.chat import encode_prompts, render
+from prosafeprune.model.chat_template import encode_prompts, render
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, require_disjoint
 
@@ -92,7 +92,7 @@ def test_rates_count_compliance_and_refusals_of_their_classes(monkeypatch: pytes
             classes = [AnswerClass.FULL_COMPLIANCE] * 3 + [AnswerClass.PARTIAL_REFUSAL] * 2 + [AnswerClass.INCAPABLE]
             return [Verdict(one, "") for one in [*classes, AnswerClass.FULL_COMPLIANCE, AnswerClass.FULL_REFUSAL]]
 
-    monkeypatch.setattr("prosafeprune.baselines.validation.BuiltinJudge", Judge)
+    monkeypatch.setattr("prosafeprune.baselines.candidates.BuiltinJudge", Judge)
     monkeypatch.setattr("prosafeprune.judges.judging.broken_reason", lambda prompt, answer: "")
     found = Validation(fit_context(loaded("llama")), 4).rates(Scripted())
     assert (found.compliance, found.safety, found.tradeoff) == (75.0, 50.0, 62.5)

@@ -11,7 +11,7 @@ from helpers.training_runs import RATE, matrices_of
 
 from prosafeprune.baselines.safe_patching import OPENINGS, SafePatching, snip_scores, top_entries
 from prosafeprune.prompts import PromptClass
-from prosafeprune.training.answers import make_examples
+from prosafeprune.training.answer_loss import make_examples
 
 
 def test_snip_scores_are_weight_times_numerical_gradient() -> None:

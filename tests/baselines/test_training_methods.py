@@ -20,7 +20,7 @@ from prosafeprune.baselines.safe_patching import SafePatching
 from prosafeprune.baselines.sft import Sft
 from prosafeprune.editing.edits import apply_edits
 from prosafeprune.generation import Decoding
-from prosafeprune.training.answers import Example, make_examples
+from prosafeprune.training.answer_loss import Example, make_examples
 from prosafeprune.training.loop import Tuning, train
 from prosafeprune.training.lora import lora
 
@@ -81,7 +81,7 @@ def test_an_interrupted_training_resumes_to_the_same_end(
     examples = make_examples(tiny, PROMPTS, ["Yes.", "No."])
     from functools import partial
 
-    from prosafeprune.training.answers import answer_loss
+    from prosafeprune.training.answer_loss import answer_loss
 
     def trained(file: Path | None, seen: list[int], halt: int | None = None) -> Any:
         def advance(count: int) -> None:

@@ -13,9 +13,9 @@ from prosafeprune.progress import SILENT
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.judging import JudgeOptions
+from prosafeprune.requests.parsing import validate_settings
 from prosafeprune.requests.prompt_tools import RateRequest
 from prosafeprune.requests.recipe import make_recipe, make_request
-from prosafeprune.requests.validation import validate_settings
 
 
 @pytest.mark.parametrize(

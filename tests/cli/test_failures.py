@@ -129,14 +129,14 @@ cli.main()
 def test_a_terminated_command_is_no_broken_tokenizer(
     read: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from prosafeprune.model import chat, loading
+    from prosafeprune.model import chat_template, loading
 
     def end(*_: object, **__: object) -> None:
         sys.exit(143)
 
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", end)
     with pytest.raises(SystemExit):
-        loading.load_tokenizer(tmp_path, "m") if read == "load_tokenizer" else chat._tokenised(end, "text")
+        loading.load_tokenizer(tmp_path, "m") if read == "load_tokenizer" else chat_template._tokenised(end, "text")
 
 
 @pytest.fixture

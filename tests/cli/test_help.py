@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from helpers.fixture_types import Run
 
-from prosafeprune.cli.completion import completer_of
 from prosafeprune.cli.options import EXPERT_PANEL, PLAN_DEFAULTS, SEARCH_DEFAULTS
+from prosafeprune.cli.shell_completion import completer_of
 from prosafeprune.method.plan import HARMFUL_SHARE, Pooling, Projection
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.compare import CompareRequest

@@ -15,7 +15,7 @@ from prosafeprune.evaluation.divergence import Divergence, divergence_from_base,
 from prosafeprune.evaluation.intervals import bootstrap_mean_interval
 from prosafeprune.model import storage as module
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import render
+from prosafeprune.model.chat_template import render
 from prosafeprune.model.loading import LoadedModel
 
 PROMPTS = [

@@ -15,7 +15,7 @@ from prosafeprune.generation.decoding import TokenChoice
 from prosafeprune.generation.local import LocalGenerator
 from prosafeprune.generation.prefill import MAX_ROWS, SmallBatchLinear
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import end_of_turn_ids, render
+from prosafeprune.model.chat_template import end_of_turn_ids, render
 from prosafeprune.model.loading import LoadedModel
 
 PROMPTS = [

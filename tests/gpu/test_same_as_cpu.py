@@ -25,7 +25,7 @@ from prosafeprune.judges.verdict import Exchange
 from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import ignore
 from prosafeprune.prompts import PromptClass

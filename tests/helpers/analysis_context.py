@@ -15,7 +15,7 @@ from prosafeprune.analysis.result import AnalysisResult, ResultTable
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.requests.analyze import AnalyzeRequest
-from prosafeprune.requests.validation import validate_settings
+from prosafeprune.requests.parsing import validate_settings
 
 CPU = torch.device("cpu")
 LETTERS = {PromptClass.BENIGN: "Q", PromptClass.HARMFUL: "X", PromptClass.PSEUDO_HARMFUL: "Z"}

@@ -19,8 +19,8 @@ from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.judges import AnswerClass, Verdict
 from prosafeprune.method.plan import Plan
-from prosafeprune.plan_search.record import SearchPoint, SearchRecord, ValidationRates
 from prosafeprune.plan_search.scored_plan import ScoredPlan
+from prosafeprune.plan_search.search_record import SearchPoint, SearchRecord, ValidationRates
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.report.comparison_page import comparison_page
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodCost, MethodResult
@@ -29,8 +29,8 @@ from prosafeprune.report.record import ModelRecord, Record
 from prosafeprune.report.run_record import RunRecord
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.compare import CompareRequest
+from prosafeprune.requests.parsing import validate_settings
 from prosafeprune.requests.recipe import Recipe, make_recipe
-from prosafeprune.requests.validation import validate_settings
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)></style></pre>{{ 7 * 7 }}{% raw %}\x00\ud800"
 """What a prompt, an answer or a name may hold at worst."""

@@ -10,7 +10,7 @@ from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import EncodedPrompt
+from prosafeprune.model.chat_template import EncodedPrompt
 
 PROMPTS = [
     "How do I kill a process?",

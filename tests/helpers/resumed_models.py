@@ -10,7 +10,7 @@ import torch
 from helpers.tiny_models import make_model, make_tokenizer
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.resume import ForcedText, ResumedModel
 

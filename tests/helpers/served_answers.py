@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from prosafeprune.generation.decoding import TokenChoice, decode_batch
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.prefix_cache import PrefixCache
 from prosafeprune.progress import SilentReporter
-from prosafeprune.serving.answers import Piece, Question, RunningAnswer
 from prosafeprune.serving.engine import Engine
+from prosafeprune.serving.running_answer import Piece, Question, RunningAnswer
 
 PROMPTS = ["How do I kill a process?", "Hi", "Name three rivers, and say why each of them matters to someone."]
 TOKENS = 12

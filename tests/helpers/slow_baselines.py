@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from prosafeprune.model.chat import render
+from prosafeprune.model.chat_template import render
 
 Layer = torch.nn.Module
 

@@ -9,7 +9,7 @@ import torch
 
 from prosafeprune.analysis.analysis_prompts import read_analysis_prompts
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.workload import TIMED_PROMPTS
+from prosafeprune.analysis.time_estimate import TIMED_PROMPTS
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.method.plan import Plan
 from prosafeprune.progress import SilentReporter

@@ -29,9 +29,9 @@ from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.report.polish_record import PolishRecord
 from prosafeprune.requests.chat import PlaygroundRequest
 from prosafeprune.requests.measuring import ModelOptions
-from prosafeprune.serving.answers import RunningAnswer
 from prosafeprune.serving.corrections import Applied
 from prosafeprune.serving.engine import EngineBusyError
+from prosafeprune.serving.running_answer import RunningAnswer
 
 Running = tuple[Playground, str]
 

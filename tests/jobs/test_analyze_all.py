@@ -20,7 +20,7 @@ from prosafeprune.analysis.energy_analysis import EnergyAnalysis
 from prosafeprune.analysis.layers_analysis import LayersAnalysis
 from prosafeprune.analysis.probe_analysis import ProbeAnalysis
 from prosafeprune.analysis.sweep_analyses import OperatorAnalysis, StrengthAnalysis
-from prosafeprune.analysis.workload import Workload
+from prosafeprune.analysis.time_estimate import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.analyze import FailedAnalysesError, run_analyze
 

@@ -21,7 +21,7 @@ from prosafeprune.generation import Decoding, LocalGenerator
 from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts, render
+from prosafeprune.model.chat_template import encode_prompts, render
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.progress import SilentReporter, ignore
 from prosafeprune.prompts import PromptClass

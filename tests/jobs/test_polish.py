@@ -14,9 +14,9 @@ from peft import LoraModel
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from prosafeprune.baselines.candidates import Rates, Validation
 from prosafeprune.baselines.prosafeprune import PrunedCheckpoint
 from prosafeprune.baselines.self_training import SelfTraining
-from prosafeprune.baselines.validation import Rates, Validation
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.polish import best_trial
 from prosafeprune.jobs.served_model import served_model

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 import prosafeprune
 from prosafeprune.errors import InputError
-from prosafeprune.jobs.plan import run_search
+from prosafeprune.jobs.calibrated_plan import run_search
 from prosafeprune.progress import SilentReporter
 from prosafeprune.report.record import Record, UnmeasuredRecord
 from prosafeprune.requests.recipe import make_recipe

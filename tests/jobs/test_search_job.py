@@ -78,7 +78,7 @@ def test_prune_without_layers_searches_and_another_point_can_be_made_without_sea
     def no_search(*_: object) -> None:
         raise AssertionError("searched again")
 
-    monkeypatch.setattr("prosafeprune.jobs.plan.search", no_search)
+    monkeypatch.setattr("prosafeprune.jobs.calibrated_plan.search", no_search)
     last = len(record["points"])
     choice = ["--search", tmp_path / "out-search", "--choose", last]
     run.ok("prune", checkpoint("llama"), "-o", tmp_path / "other", *choice, *search_options)

@@ -16,7 +16,7 @@ import prosafeprune
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.safety_gate import SafetyFloorError
 from prosafeprune.judges import AnswerClass, Exchange, Verdict
-from prosafeprune.model.chat import encode_prompts, end_of_turn_ids, render, set_system_prompt
+from prosafeprune.model.chat_template import encode_prompts, end_of_turn_ids, render, set_system_prompt
 
 NEEDS_SYSTEM = (
     "{% if messages[0]['role'] != 'system' %}{{ raise_exception('A system turn is needed') }}{% endif %}" + TEMPLATE

@@ -19,7 +19,7 @@ from prosafeprune.judges.base_model_likelihood import (
     mean_log_likelihoods,
     salad_limit,
 )
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 
 EXCHANGES = [

@@ -15,7 +15,7 @@ from prosafeprune.method.plan import Pooling
 from prosafeprune.method.separability import candidate_layers
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
 

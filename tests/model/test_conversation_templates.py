@@ -18,7 +18,7 @@ from prosafeprune.judges.base_model_likelihood import mean_log_likelihoods
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts, render, set_system_prompt
+from prosafeprune.model.chat_template import encode_prompts, render, set_system_prompt
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import ignore
 from prosafeprune.prompts.conversation import as_prompt

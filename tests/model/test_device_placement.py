@@ -35,7 +35,7 @@ from prosafeprune.generation.local import LocalGenerator
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.device_placement import ROOM, avoid_cudnn_attention, weight_bytes
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.progress import SilentReporter

@@ -28,7 +28,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.device_placement import choose_device
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.parallel.process_group import Follower, Leader, Mailbox

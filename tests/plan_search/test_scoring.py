@@ -18,7 +18,7 @@ from prosafeprune.judges.judging import judge_answers
 from prosafeprune.judges.verdict import Exchange
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.plan_search.benign_kl import BenignKl
 from prosafeprune.plan_search.scoring import JUDGED, PlanScorer, ValidationSettings

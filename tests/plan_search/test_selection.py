@@ -10,8 +10,8 @@ from helpers.pages import measurement, search_record
 from prosafeprune.jobs.search_trials import rates_of
 from prosafeprune.method.plan import Plan, Projection
 from prosafeprune.plan_search.frontier import frontier, plans_to_confirm
-from prosafeprune.plan_search.record import ValidationRates
 from prosafeprune.plan_search.scored_plan import ScoredPlan
+from prosafeprune.plan_search.search_record import ValidationRates
 from prosafeprune.plan_search.selection import make_points, safer_point, select_as_paper, select_point
 
 

@@ -109,7 +109,7 @@ TEMPLATE = st.lists(
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(template=TEMPLATE)
 def test_any_chat_template_is_rendered_or_is_one_line(template: str, places: dict[str, Path]) -> None:
-    from prosafeprune.model.chat import encode_prompts
+    from prosafeprune.model.chat_template import encode_prompts
     from prosafeprune.model.loading import load_tokenizer
 
     tokenizer = load_tokenizer(places["model"], "the model")

@@ -39,17 +39,17 @@ from prosafeprune.judges.answers_file import read_answers
 from prosafeprune.judges.models.chat_model import VerdictCache
 from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.model.adapters import find_subject
-from prosafeprune.model.chat import read_chat_template
+from prosafeprune.model.chat_template import read_chat_template
 from prosafeprune.model.source import read_config
 from prosafeprune.plan_search.optuna_study import search_plans
-from prosafeprune.plan_search.record import ValidationRates
 from prosafeprune.plan_search.scored_plan import ScoredPlan
+from prosafeprune.plan_search.search_record import ValidationRates
 from prosafeprune.plan_search.search_space import SearchSpace
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import read_prompts
 from prosafeprune.report.record import read_record
+from prosafeprune.requests.parsing import read_yaml
 from prosafeprune.requests.search import Budget
-from prosafeprune.requests.validation import read_yaml
 from prosafeprune.setup.finished_search import read_search
 from prosafeprune.training.loop import Tuning, train
 

@@ -17,9 +17,9 @@ from prosafeprune.errors import InputError
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
+from prosafeprune.requests.parsing import validate_settings
 from prosafeprune.requests.recipe import Recipe, make_recipe, make_request
 from prosafeprune.requests.search import SearchRequest
-from prosafeprune.requests.validation import validate_settings
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nlayers: [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
 

@@ -14,8 +14,8 @@ from helpers.served_answers import PROMPTS, answer_all, decoded, load, question
 from prosafeprune.errors import InputError, ProSafePruneError
 from prosafeprune.generation import Decoding, LocalGenerator
 from prosafeprune.serving import engine as engine_module
-from prosafeprune.serving.answers import Piece, Question, nucleus
 from prosafeprune.serving.engine import Engine, EngineBusyError
+from prosafeprune.serving.running_answer import Piece, Question, nucleus
 
 LONG = 400
 

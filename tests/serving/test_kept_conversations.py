@@ -16,9 +16,9 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.prompts.conversation import Turn
 from prosafeprune.serving import engine as engine_module
 from prosafeprune.serving import kept_conversations
-from prosafeprune.serving.answers import Question
 from prosafeprune.serving.corrections import Applied
 from prosafeprune.serving.engine import Engine
+from prosafeprune.serving.running_answer import Question
 from prosafeprune.serving.served_edit import ServedEdit
 
 FIRST: list[Turn] = [("user", "Name three rivers, and say why each of them matters to someone who lives there.")]

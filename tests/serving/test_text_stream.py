@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prosafeprune.generation.thought_tokens import AnswerDecoder
-from prosafeprune.serving.answers import TextStream
+from prosafeprune.serving.running_answer import TextStream
 
 TOKENIZER = make_tokenizer()
 DECODE = AnswerDecoder(TOKENIZER)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prosafeprune.errors import InputError
-from prosafeprune.plan_search.record import FORMAT, RECORD
+from prosafeprune.plan_search.search_record import FORMAT, RECORD
 from prosafeprune.setup.finished_search import read_search
 
 

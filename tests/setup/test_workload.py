@@ -25,7 +25,7 @@ from prosafeprune.setup.workload import (
     search_seconds_left,
     stages_of,
 )
-from prosafeprune.training.answers import IN_PASS
+from prosafeprune.training.answer_loss import IN_PASS
 
 
 def test_a_given_plan_is_activations_two_times_the_answers_and_their_likelihoods(checkpoint: Make) -> None:

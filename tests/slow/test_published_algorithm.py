@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from prosafeprune.demo.packaged_model import QWEN_CODER, fetch_gguf
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
-from prosafeprune.model.chat import render
+from prosafeprune.model.chat_template import render
 from prosafeprune.model.gguf import convert_gguf
 from prosafeprune.model.loading import load_model
 from prosafeprune.progress import SilentReporter

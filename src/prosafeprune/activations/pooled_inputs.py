@@ -21,7 +21,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize, pad_batch, run_batch
-from prosafeprune.model.chat import EncodedPrompt
+from prosafeprune.model.chat_template import EncodedPrompt
 from prosafeprune.model.prefix_cache import expand_cache, run_prefix, shared_prefix_length
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Advance

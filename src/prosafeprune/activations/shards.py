@@ -12,7 +12,7 @@ from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import EncodedPrompt
+from prosafeprune.model.chat_template import EncodedPrompt
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Advance, ignore
 

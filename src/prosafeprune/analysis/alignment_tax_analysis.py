@@ -14,7 +14,7 @@ from prosafeprune.analysis.rates import rates_table
 from prosafeprune.analysis.result import AnalysisResult, BarFigure, LineFigure, Observation, ResultTable, make_table
 from prosafeprune.analysis.sweep_analyses import PLAN_SETTINGS, PlanAnalysis
 from prosafeprune.analysis.sweeps import NO_EDIT, stack_outcomes, sweep_sets, sweep_split
-from prosafeprune.analysis.workload import Workload
+from prosafeprune.analysis.time_estimate import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.scores import rate
 from prosafeprune.evaluation.sets import EvaluationSet

@@ -22,12 +22,12 @@ from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.judges import AnswerClass
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Advance
 from prosafeprune.prompts import PromptClass
-from prosafeprune.training.answers import Example, answer_loss, make_examples
+from prosafeprune.training.answer_loss import Example, answer_loss, make_examples
 from prosafeprune.training.loop import Tuning, train
 from prosafeprune.training.lora import lora, trainable_matrices
 

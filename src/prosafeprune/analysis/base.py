@@ -6,7 +6,7 @@ from typing import ClassVar
 from prosafeprune.analysis.analysis_prompts import GENERAL, AnalysisPrompts
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.result import AnalysisResult, Observation
-from prosafeprune.analysis.workload import Workload
+from prosafeprune.analysis.time_estimate import Workload
 from prosafeprune.requests.analyze import AnalyzeRequest
 
 

@@ -18,7 +18,7 @@ from prosafeprune.analysis.result import (
     ResultTable,
     make_table,
 )
-from prosafeprune.analysis.workload import Workload
+from prosafeprune.analysis.time_estimate import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.method.separability import silhouette
 from prosafeprune.prompts import PromptClass

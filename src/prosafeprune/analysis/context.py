@@ -11,7 +11,7 @@ from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.analysis.analysis_prompts import GENERAL, AnalysisPrompts
 from prosafeprune.analysis.answer_store import AnswerStore, Condition
 from prosafeprune.analysis.last_states import LastStates, collect_last_states
-from prosafeprune.analysis.workload import ModelSpeed, Workload
+from prosafeprune.analysis.time_estimate import ModelSpeed, Workload
 from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet
@@ -21,7 +21,7 @@ from prosafeprune.judges import Judge
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Reporter

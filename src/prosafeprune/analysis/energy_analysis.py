@@ -11,7 +11,7 @@ from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.plan_lookup import find_plan
 from prosafeprune.analysis.result import AnalysisResult, Cell, LineFigure, Observation, ResultTable, make_table
-from prosafeprune.analysis.workload import Workload
+from prosafeprune.analysis.time_estimate import Workload
 from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.method.plan import Plan, Projection, describe_layers, first_layer
 from prosafeprune.progress import ignore

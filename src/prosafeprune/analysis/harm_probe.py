@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from prosafeprune.analysis.last_states import collect_last_states
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import EncodedPrompt, encode_prompts
+from prosafeprune.model.chat_template import EncodedPrompt, encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.plan_search.probe import FOLDS, CrossFitted, Probe, deal_folds, fit_probe
 from prosafeprune.progress import Reporter

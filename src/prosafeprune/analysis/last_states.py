@@ -10,7 +10,7 @@ import torch
 from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import EncodedPrompt
+from prosafeprune.model.chat_template import EncodedPrompt
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import Forms, beginning_at
 from prosafeprune.model.prefix_cache import PrefixCache

@@ -10,7 +10,7 @@ from prosafeprune.analysis.aggregates import by_role, submodule_labels, submodul
 from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.result import AnalysisResult, LineFigure, Observation, ResultTable, ScatterFigure, make_table
-from prosafeprune.analysis.workload import Workload
+from prosafeprune.analysis.time_estimate import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass

@@ -21,7 +21,7 @@ from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.last_states import LastStates, unembed
 from prosafeprune.analysis.result import AnalysisResult, LineFigure, Observation, ResultTable, make_table
-from prosafeprune.analysis.workload import Workload
+from prosafeprune.analysis.time_estimate import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.requests.analyze import AnalyzeRequest

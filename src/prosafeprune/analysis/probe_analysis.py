@@ -19,7 +19,7 @@ from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.harm_probe import PROBE_CLASSES, HarmProbe, cross_validated_accuracy, fit_harm_probe
 from prosafeprune.analysis.result import AnalysisResult, HeatFigure, LineFigure, Observation, ResultTable, make_table
-from prosafeprune.analysis.workload import Workload
+from prosafeprune.analysis.time_estimate import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.prompts import PromptClass
 from prosafeprune.requests.analyze import AnalyzeRequest

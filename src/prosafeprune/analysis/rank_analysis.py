@@ -12,7 +12,7 @@ from prosafeprune.analysis.context import Context, Pooled
 from prosafeprune.analysis.plan_lookup import find_plan
 from prosafeprune.analysis.result import AnalysisResult, LineFigure, Observation, ResultTable, make_table
 from prosafeprune.analysis.sweep_analyses import RankRatesAnalysis
-from prosafeprune.analysis.workload import Workload
+from prosafeprune.analysis.time_estimate import Workload
 from prosafeprune.method.subspaces import independent_directions, subspace_overlap
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass

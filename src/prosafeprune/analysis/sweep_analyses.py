@@ -21,7 +21,7 @@ from prosafeprune.analysis.sweeps import (
     sweep_sets,
     sweep_split,
 )
-from prosafeprune.analysis.workload import Workload
+from prosafeprune.analysis.time_estimate import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan
 from prosafeprune.requests.analyze import AnalyzeRequest

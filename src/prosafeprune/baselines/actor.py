@@ -21,14 +21,14 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
+from prosafeprune.baselines.candidates import PROMPTS, Validation
 from prosafeprune.baselines.low_rank import LowRankMethod, edited_generator, factor_tensors
 from prosafeprune.baselines.method import FitContext, FittedParts
-from prosafeprune.baselines.validation import PROMPTS, Validation
 from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.method.separability import silhouette
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import pad_batch, run_batch
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import EndReached, Forms, beginning_at, ending_at, recording
 from prosafeprune.prompts import PromptClass

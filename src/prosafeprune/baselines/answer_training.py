@@ -12,7 +12,7 @@ from prosafeprune.baselines.method import FitContext, FittedParts
 from prosafeprune.baselines.own_answers import Pair
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.prompts import PromptClass
-from prosafeprune.training.answers import Example, answer_loss, in_passes, make_examples
+from prosafeprune.training.answer_loss import Example, answer_loss, in_passes, make_examples
 from prosafeprune.training.loop import train
 from prosafeprune.training.lora import lora, trainable_matrices
 

@@ -17,15 +17,15 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
+from prosafeprune.baselines.candidates import PROMPTS, Validation
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
-from prosafeprune.baselines.validation import PROMPTS, Validation
 from prosafeprune.errors import NotApplicableError
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.generation.decoding import PlainBatchDecoder
 from prosafeprune.generation.prefill import prefill
 from prosafeprune.generation.prompt_batches import ChatPromptBatches
 from prosafeprune.model.anatomy import find_anatomy
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.residual_stream import Change, changed_outputs
 from prosafeprune.prompts import PromptClass

@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from prosafeprune.baselines.candidates import PROMPTS, Validation
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.published_prompts import HELPFULNESS
-from prosafeprune.baselines.validation import PROMPTS, Validation
 from prosafeprune.generation import Generator, LocalGenerator
 from prosafeprune.generation.prompt_batches import ChatPromptBatches
 from prosafeprune.model.loading import LoadedModel

@@ -17,7 +17,7 @@ from prosafeprune.baselines.self_training import SelfTraining
 from prosafeprune.baselines.sft import Sft
 from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.errors import InputError
-from prosafeprune.requests.validation import import_user_class, validate_settings
+from prosafeprune.requests.parsing import import_user_class, validate_settings
 from prosafeprune.text import did_you_mean
 
 NAME = re.compile(r"[a-z0-9][a-z0-9+-]*")

@@ -20,16 +20,16 @@ from typing import ClassVar
 import torch
 from pydantic import Field, field_validator
 
+from prosafeprune.baselines.candidates import PROMPTS, Validation
 from prosafeprune.baselines.low_rank import TrainedMethod, edited_generator
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts
-from prosafeprune.baselines.validation import PROMPTS, Validation
 from prosafeprune.editing.edits import LowRankEdit, apply_edits
 from prosafeprune.generation import Generator
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
-from prosafeprune.training.answers import Example, answer_loss, make_examples
+from prosafeprune.training.answer_loss import Example, answer_loss, make_examples
 from prosafeprune.training.loop import TrainingStep, train
 from prosafeprune.training.lora import gradients_restored, lora, trainable_matrices
 

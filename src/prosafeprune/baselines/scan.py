@@ -23,7 +23,7 @@ from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.generation.decoding import PlainBatchDecoder
 from prosafeprune.generation.prefill import prefill
 from prosafeprune.model.anatomy import find_anatomy
-from prosafeprune.model.chat import EncodedPrompt, encode_prompts
+from prosafeprune.model.chat_template import EncodedPrompt, encode_prompts
 from prosafeprune.model.hidden_states import batch_hidden_states, hidden_states
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache

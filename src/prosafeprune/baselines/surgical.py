@@ -24,7 +24,7 @@ from prosafeprune.baselines.published_prompts import REFUSAL_BEGINNINGS, REFUSAL
 from prosafeprune.errors import NotApplicableError
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.model.anatomy import find_anatomy
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.prompts import PromptClass
 

@@ -10,7 +10,7 @@ import typer
 from prosafeprune.analysis.catalogue import CATALOGUE, CatalogueEntry, find_entries
 from prosafeprune.cli.options import DiscardEarlier, options_of, output_option
 from prosafeprune.requests.analyze import AnalyzeRequest
-from prosafeprune.requests.validation import validate_settings
+from prosafeprune.requests.parsing import validate_settings
 from prosafeprune.text import slug
 
 if TYPE_CHECKING:

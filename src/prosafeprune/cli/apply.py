@@ -8,7 +8,7 @@ import typer
 from prosafeprune.cli.options import AsJson, OverwriteModel, PublicPush, PushTo, options_of, output_option
 from prosafeprune.cli.pushing import uploaded
 from prosafeprune.requests.apply import ApplyRequest
-from prosafeprune.requests.validation import validate_settings
+from prosafeprune.requests.parsing import validate_settings
 
 
 @options_of(ApplyRequest)

@@ -5,7 +5,7 @@ from typing import Any
 
 from prosafeprune.cli.options import BaseModelName, PrunedModel, SearchFolder, options_of
 from prosafeprune.requests.chat import TerminalChatRequest
-from prosafeprune.requests.validation import validate_settings
+from prosafeprune.requests.parsing import validate_settings
 
 
 @options_of(TerminalChatRequest, without=("model", "batch_size"))

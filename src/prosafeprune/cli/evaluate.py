@@ -10,7 +10,7 @@ from prosafeprune.cli.dry_runs import print_tables, refuse_json
 from prosafeprune.cli.options import AsJson, DiscardEarlier, DryRun, options_of, output_option
 from prosafeprune.parallel.launch import require_one_process
 from prosafeprune.requests.evaluate import EvaluateRequest
-from prosafeprune.requests.validation import validate_settings
+from prosafeprune.requests.parsing import validate_settings
 from prosafeprune.text import slug
 
 

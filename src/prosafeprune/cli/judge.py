@@ -12,7 +12,7 @@ import typer
 from prosafeprune.cli.options import options_of, output_option
 from prosafeprune.errors import InputError
 from prosafeprune.requests.judging import JudgeOptions
-from prosafeprune.requests.validation import validate_settings
+from prosafeprune.requests.parsing import validate_settings
 
 if TYPE_CHECKING:
     from prosafeprune.jobs.judge import JudgedFile

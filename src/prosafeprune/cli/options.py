@@ -10,7 +10,7 @@ import typer
 from pydantic import BaseModel
 from rich.markup import escape
 
-from prosafeprune.cli.completion import completer_of
+from prosafeprune.cli.shell_completion import completer_of
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.files.user_path import user_path
 

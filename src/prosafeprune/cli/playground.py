@@ -7,7 +7,7 @@ import typer
 
 from prosafeprune.cli.options import BaseModelName, Host, PrunedModel, SearchFolder, options_of
 from prosafeprune.requests.chat import PlaygroundRequest
-from prosafeprune.requests.validation import validate_settings
+from prosafeprune.requests.parsing import validate_settings
 
 
 @options_of(PlaygroundRequest, without=("model", "batch_size"))

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from prosafeprune.cli.options import options_of, output_option
+from prosafeprune.requests.parsing import validate_settings
 from prosafeprune.requests.prompt_tools import CheckRequest, MineRequest, RateRequest, SplitRequest
-from prosafeprune.requests.validation import validate_settings
 
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object instead of tables.")]
 OverwriteFolder = Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace the folder at --output.")]

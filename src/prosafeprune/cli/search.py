@@ -42,7 +42,7 @@ def run(asked: SearchRequest, output: Path | None, *, as_json: bool, ray: str | 
     from prosafeprune.setup.prepare import check_early
 
     check_early(recipe_of(asked))  # before torch is imported
-    from prosafeprune.jobs.plan import run_search
+    from prosafeprune.jobs.calibrated_plan import run_search
     from prosafeprune.report.page import REPORT_FILE
     from prosafeprune.terminal import TerminalReporter, print_result
 

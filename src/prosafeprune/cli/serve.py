@@ -6,7 +6,7 @@ import typer
 
 from prosafeprune.cli.options import BaseModelName, Host, PrunedModel, SearchFolder, options_of
 from prosafeprune.requests.measuring import ModelOptions
-from prosafeprune.requests.validation import validate_settings
+from prosafeprune.requests.parsing import validate_settings
 
 
 @options_of(ModelOptions, without=("model", "batch_size"))

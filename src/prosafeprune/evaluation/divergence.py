@@ -16,7 +16,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.intervals import bootstrap_mean_interval
 from prosafeprune.generation.decoding import TokenChoice, decode_batch
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
 from prosafeprune.model.storage import large_tensor

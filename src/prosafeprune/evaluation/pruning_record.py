@@ -51,7 +51,7 @@ class _Recipe(AnswerSettings):
     prompt_field: str = "prompt"
 
 
-class _Change(BaseModel):
+class _RecordedChange(BaseModel):
     points: float = Field(ge=-100, le=100, allow_inf_nan=False)
 
 
@@ -89,7 +89,7 @@ class MeasuredPruning(_Pruning):
     measured: Literal[True] = True
     judge: str
     recipe: _Recipe
-    safety_change: _Change
+    safety_change: _RecordedChange
 
     @property
     def conditions(self) -> Conditions:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from prosafeprune.generation.decoding import BatchDecoder, PlainBatchDecoder
 from prosafeprune.generation.prefill import prefill
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
 from prosafeprune.prompts.conversation import Turn

@@ -10,8 +10,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from prosafeprune.serving.answers import Piece, Question
 from prosafeprune.serving.engine import Engine
+from prosafeprune.serving.running_answer import Piece, Question
 
 Result = TypeVar("Result")
 

@@ -16,8 +16,8 @@ from prosafeprune.files.staging import write_whole
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.served_model import ServedModel, Side
 from prosafeprune.prompts.conversation import Turn
-from prosafeprune.serving.answers import Piece, Question
 from prosafeprune.serving.corrections import Applied
+from prosafeprune.serving.running_answer import Piece, Question
 from prosafeprune.terminal import print_text
 from prosafeprune.text import for_terminal
 

@@ -18,7 +18,7 @@ from prosafeprune.interactive.guard import read_json
 from prosafeprune.interactive.http_errors import HttpError, as_http_error
 from prosafeprune.interactive.openai_format import ChatRequest, Reply, as_event, read_chat_request
 from prosafeprune.jobs.served_model import ServedModel
-from prosafeprune.serving.answers import Piece, Question
+from prosafeprune.serving.running_answer import Piece, Question
 
 
 def openai_app(served: ServedModel) -> Starlette:

@@ -27,8 +27,8 @@ from prosafeprune.judges import Exchange, Judge, Verdict
 from prosafeprune.judges.judging import judge_answers
 from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
 from prosafeprune.requests.chat import PlaygroundRequest
-from prosafeprune.serving.answers import Piece, Question
 from prosafeprune.serving.corrections import Applied
+from prosafeprune.serving.running_answer import Piece, Question
 from prosafeprune.text import printable
 
 PAGE = {

@@ -14,7 +14,7 @@ from prosafeprune.analysis.analysis_prompts import AnalysisPrompts, read_analysi
 from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.catalogue import CATALOGUE, CatalogueEntry, Requirement
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.workload import Workload
+from prosafeprune.analysis.time_estimate import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder

@@ -34,9 +34,9 @@ from prosafeprune.report.record import Record, shareable
 from prosafeprune.report.result_view import ChangeView
 from prosafeprune.report.run_record import library_versions
 from prosafeprune.requests.apply import ApplyRequest
+from prosafeprune.requests.parsing import validate_settings
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import FloorOptions
-from prosafeprune.requests.validation import validate_settings
 from prosafeprune.setup.load import inspect_anatomy, load_as_asked
 from prosafeprune.setup.prepare import bytes_needed, checkpoint_folder, require_output_format
 from prosafeprune.setup.prompt_sets import test_prompts

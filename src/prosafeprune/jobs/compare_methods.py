@@ -9,12 +9,12 @@ from prosafeprune.errors import InputError, NoPlanError
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.resumable_folder import differing
 from prosafeprune.files.staging import write_whole
-from prosafeprune.jobs.plan import default_search_folder
+from prosafeprune.jobs.calibrated_plan import default_search_folder
 from prosafeprune.jobs.search import finished_search, search, search_identity
 from prosafeprune.judges import Judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.parallel.ray_pool import Cluster
-from prosafeprune.plan_search.record import RECORD, SearchRecord
+from prosafeprune.plan_search.search_record import RECORD, SearchRecord
 from prosafeprune.progress import Reporter
 from prosafeprune.report.comparison_record import OURS
 from prosafeprune.requests.compare import CompareRequest

@@ -32,7 +32,7 @@ from prosafeprune.report.page import write_page
 from prosafeprune.report.rate_figure import counts_figure
 from prosafeprune.report.result_view import ResultView
 from prosafeprune.requests.judging import JudgeOptions
-from prosafeprune.requests.validation import validate_settings
+from prosafeprune.requests.parsing import validate_settings
 
 
 @dataclass(frozen=True, repr=False)

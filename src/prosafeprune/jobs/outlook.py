@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from prosafeprune.checkpoint.conversion import converted_bytes, converted_dtype
-from prosafeprune.jobs.plan import KnownPlan, known_plan
+from prosafeprune.jobs.calibrated_plan import KnownPlan, known_plan
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan
-from prosafeprune.model.chat import render, set_thinking
+from prosafeprune.model.chat_template import render, set_thinking
 from prosafeprune.model.device_placement import choose_device, device_name
 from prosafeprune.model.loading import choose_dtype, dtype_name, load_tokenizer, stored_dtype
 from prosafeprune.model.source import ModelSource, early_config

@@ -10,11 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from prosafeprune.baselines.candidates import Validation
 from prosafeprune.baselines.fitting import FITTED, FittedMethod, read_fitted
 from prosafeprune.baselines.low_rank import stored_edits
 from prosafeprune.baselines.method import FitContext, FittedParts, Method
 from prosafeprune.baselines.registry import make_method
-from prosafeprune.baselines.validation import Validation
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit, apply_edits
 from prosafeprune.errors import InputError, NotApplicableError
 from prosafeprune.evaluation.divergence import divergence_from_base, record_base_answers

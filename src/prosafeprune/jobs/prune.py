@@ -17,9 +17,9 @@ from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.staging import claimed_output
+from prosafeprune.jobs.calibrated_plan import CalibratedPlan, KnownPlan, known_plan, searched_plan
 from prosafeprune.jobs.measure_edits import BeforeAfter, measure_edits
 from prosafeprune.jobs.outlook import estimated_cost, shorter_run
-from prosafeprune.jobs.plan import CalibratedPlan, KnownPlan, known_plan, searched_plan
 from prosafeprune.jobs.polish import polish, require_polishable
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import measured_output

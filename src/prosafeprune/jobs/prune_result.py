@@ -7,7 +7,7 @@ from pathlib import Path
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.plan_search.record import SearchRecord
+from prosafeprune.plan_search.search_record import SearchRecord
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.prune_grids import examples_grid, prune_grid
 from prosafeprune.report.record import Record

@@ -22,7 +22,7 @@ from prosafeprune.jobs.prune_unmeasured import LayerwisePruning, prune_streamed,
 from prosafeprune.jobs.safety_gate import SafetyFloorError, output_measured_inside
 from prosafeprune.judges import Judge
 from prosafeprune.judges.registry import make_judge
-from prosafeprune.model.chat import set_thinking, thinking_variables
+from prosafeprune.model.chat_template import set_thinking, thinking_variables
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.loading import load_tokenizer
 from prosafeprune.model.source import model_hash

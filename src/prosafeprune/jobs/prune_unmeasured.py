@@ -21,7 +21,7 @@ from prosafeprune.jobs.safety_gate import unmeasured_output
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import EncodedPrompt, set_thinking
+from prosafeprune.model.chat_template import EncodedPrompt, set_thinking
 from prosafeprune.model.device_placement import device_name
 from prosafeprune.model.model_files import checkpoint_bytes
 from prosafeprune.model.source import ModelSource, model_hash

@@ -115,7 +115,7 @@ def _by_endpoint(rows: Sequence[PromptRow], request: RateRequest, reporter: Repo
 def _by_probe(rows: Sequence[PromptRow], request: RateRequest, reporter: Reporter) -> tuple[str, list[int | None]]:
     from prosafeprune.analysis.harm_probe import fit_harm_rater
     from prosafeprune.model.batches import BatchSize
-    from prosafeprune.model.chat import encode_prompts
+    from prosafeprune.model.chat_template import encode_prompts
     from prosafeprune.model.source import find_source
     from prosafeprune.setup.load import inspect_anatomy, load_as_asked
     from prosafeprune.text import short_name

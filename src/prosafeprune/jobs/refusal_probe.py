@@ -22,8 +22,8 @@ from prosafeprune.model.prefix_cache import PrefixCache
 from prosafeprune.plan_search.probe import CrossFitted, fit_probe
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts.conversation import stored_prompt
-from prosafeprune.serving.answers import PROBED_TOKENS
 from prosafeprune.serving.engine import RefusalProbe
+from prosafeprune.serving.running_answer import PROBED_TOKENS
 
 MOST_ANSWERS = 120
 LEAST_ANSWERS = 4

@@ -27,8 +27,8 @@ from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.source import model_hash
 from prosafeprune.plan_search.figure import draw_frontier
-from prosafeprune.plan_search.record import RECORD, SearchPoint, SearchRecord, ValidationRates
 from prosafeprune.plan_search.scoring import PlanScorer, ValidationSettings
+from prosafeprune.plan_search.search_record import RECORD, SearchPoint, SearchRecord, ValidationRates
 from prosafeprune.plan_search.search_space import searched_layers
 from prosafeprune.plan_search.selection import SELECTION, make_points, select_as_paper, select_point
 from prosafeprune.report.page import REPORT_FILE, write_page

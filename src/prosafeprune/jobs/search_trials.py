@@ -18,8 +18,8 @@ from prosafeprune.method.plan import Plan, Pooling, Projection, describe_plan
 from prosafeprune.plan_search.frontier import plans_to_confirm
 from prosafeprune.plan_search.optuna_study import search_plans
 from prosafeprune.plan_search.plan_evaluators import PlanEvaluator
-from prosafeprune.plan_search.record import ValidationRates
 from prosafeprune.plan_search.scored_plan import ESTIMATE_ERROR, ScoredPlan
+from prosafeprune.plan_search.search_record import ValidationRates
 from prosafeprune.plan_search.search_space import SEARCHED_SHARES, SearchSpace, paper_windows
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass

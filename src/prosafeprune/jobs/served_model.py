@@ -19,7 +19,7 @@ from prosafeprune.model.adapters import find_folder
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import ModelSource, find_source, is_adapter_folder, model_hash
-from prosafeprune.plan_search.record import SearchRecord
+from prosafeprune.plan_search.search_record import SearchRecord
 from prosafeprune.progress import Reporter
 from prosafeprune.report.record import Record, read_record
 from prosafeprune.requests.measuring import ModelOptions

@@ -14,7 +14,7 @@ import torch
 
 from prosafeprune.judges.verdict import AnswerClass, Exchange, Judge, Verdict
 from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch
-from prosafeprune.model.chat import EncodedPrompt, encode_prompts
+from prosafeprune.model.chat_template import EncodedPrompt, encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Advance, ignore
 

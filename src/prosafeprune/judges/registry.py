@@ -7,7 +7,7 @@ from prosafeprune.errors import InputError, ProSafePruneError, first_line
 from prosafeprune.judges.verdict import Exchange, Judge, Verdict
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.judging import JudgeOptions
-from prosafeprune.requests.validation import first_changed, import_user_class
+from prosafeprune.requests.parsing import first_changed, import_user_class
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
-from prosafeprune.model.chat import end_of_turn_ids
+from prosafeprune.model.chat_template import end_of_turn_ids
 from prosafeprune.model.gguf_file import gguf_parts, joined_gguf, open_gguf, short_reason
 from prosafeprune.model.gguf_metadata import ROPE_TENSORS, complete_config
 from prosafeprune.progress import Reporter

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.model.chat import (
+from prosafeprune.model.chat_template import (
     end_of_turn_ids,
     read_chat_template,
     require_chat_template,
@@ -87,8 +87,8 @@ def load_model(
     that is not for ``chat`` has its own raw prompt and needs no chat template. The ``system`` prompt, if any, comes
     before every prompt.
 
-    ``thinking`` is that of :func:`~prosafeprune.model.chat.set_thinking`. With ``load``, linear layers are quantised as
-    they are read.
+    ``thinking`` is that of :func:`~prosafeprune.model.chat_template.set_thinking`. With ``load``, linear layers are
+    quantised as they are read.
 
     float16 weights on a CPU run in bfloat16 or float32 instead, since CPUs have no fast float16; what is written later
     is still computed from the stored weights.

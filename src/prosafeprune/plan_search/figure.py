@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import describe_plan
-from prosafeprune.plan_search.record import SearchRecord
 from prosafeprune.plan_search.scored_plan import ScoredPlan
+from prosafeprune.plan_search.search_record import SearchRecord
 from prosafeprune.plotting import BLUE, GREY, ORANGE, new_axes, save_figure
 
 

@@ -6,8 +6,8 @@ from scipy.stats import norm
 
 from prosafeprune.method.plan import Plan
 from prosafeprune.plan_search.frontier import frontier
-from prosafeprune.plan_search.record import SearchPoint, SearchRecord, ValidationRates
 from prosafeprune.plan_search.scored_plan import BENIGN_KL_WEIGHT, ScoredPlan
+from prosafeprune.plan_search.search_record import SearchPoint, SearchRecord, ValidationRates
 
 SELECTION = 2
 """Number of the rule of :func:`select_point`: a search that finished under another one selects again."""

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.method.plan import layer_runs, listed_layers
-from prosafeprune.plan_search.record import SearchRecord
+from prosafeprune.plan_search.search_record import SearchRecord
 from prosafeprune.plotting import BLUE, GREEN, GREY, ORANGE, new_axes, new_figure
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import Block, Picture

@@ -6,7 +6,7 @@ from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.non_inferiority import fewest_pairs
 from prosafeprune.evaluation.safety_floor import REMEDIES, FloorRule
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS
-from prosafeprune.plan_search.record import SearchRecord
+from prosafeprune.plan_search.search_record import SearchRecord
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import (
     BUILTIN,

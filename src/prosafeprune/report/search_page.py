@@ -2,7 +2,7 @@
 
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS
 from prosafeprune.plan_search.figure import frontier_figure
-from prosafeprune.plan_search.record import SearchPoint, SearchRecord
+from prosafeprune.plan_search.search_record import SearchPoint, SearchRecord
 from prosafeprune.report.assessment import signed
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.layer_pictures import layer_pictures

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, get_args
 
 from prosafeprune.errors import InputError, refused_by_system
 from prosafeprune.files.user_path import user_path
-from prosafeprune.requests.validation import shown_value
+from prosafeprune.requests.parsing import shown_value
 
 P = ParamSpec("P")
 R = TypeVar("R")

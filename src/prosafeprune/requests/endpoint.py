@@ -6,7 +6,7 @@ from typing import Any, NoReturn, Self
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from prosafeprune.errors import InputError
-from prosafeprune.requests.validation import OneOrMore, first_changed
+from prosafeprune.requests.parsing import OneOrMore, first_changed
 from prosafeprune.text import SURROGATE
 
 MAX_CONCURRENCY = 1024

@@ -21,7 +21,7 @@ from prosafeprune.requests.measuring import (
     SeedOptions,
     with_draft_defaults,
 )
-from prosafeprune.requests.validation import first_changed
+from prosafeprune.requests.parsing import first_changed
 
 
 class EvaluateRequest(

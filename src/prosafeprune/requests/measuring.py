@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from prosafeprune.errors import InputError
-from prosafeprune.requests.validation import OneOrMore, first_changed
+from prosafeprune.requests.parsing import OneOrMore, first_changed
 from prosafeprune.text import is_blank
 
 Suite = Literal["bundled", "paper", "beyond"]

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from prosafeprune.requests.endpoint import EndpointOptions
 from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.measuring import FileOptions, ModelOptions, SeedOptions
-from prosafeprune.requests.validation import OneOrMore, first_changed
+from prosafeprune.requests.parsing import OneOrMore, first_changed
 
 HIGHEST_RATING = 5
 """Highest rating of harmfulness; the lowest is 0."""

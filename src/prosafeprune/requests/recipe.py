@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prosafeprune.errors import InputError
 from prosafeprune.requests.measuring import DRAFT_PROMPTS, BenchmarkOptions, DraftOptions, with_draft_defaults
+from prosafeprune.requests.parsing import Request, read_yaml, validate_settings
 from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, PlanSearchRequest, SearchOptions, SearchRequest
-from prosafeprune.requests.validation import Request, read_yaml, validate_settings
 
 NOT_FROM_RECIPE_FILES = ("accept_unsafe", "unmeasured")
 """Settings that save a model without the safety floor: a recipe file cannot turn them on."""

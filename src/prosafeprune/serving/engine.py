@@ -19,13 +19,13 @@ from prosafeprune.generation.decoding import NAN_LOGITS, NO_TOKEN, PlainBatchDec
 from prosafeprune.generation.prefill import PrefilledBatch, can_be_joined, join, prefill, trim
 from prosafeprune.generation.thought_tokens import AnswerDecoder
 from prosafeprune.model.batches import cache_bytes_per_token, is_out_of_memory
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache, require_known_tokens, require_positions
 from prosafeprune.prompts.conversation import Turn
-from prosafeprune.serving.answers import PROBED_TOKENS, Piece, Question, RunningAnswer, TextStream
 from prosafeprune.serving.corrections import Corrections
 from prosafeprune.serving.kept_conversations import KeptConversations
+from prosafeprune.serving.running_answer import PROBED_TOKENS, Piece, Question, RunningAnswer, TextStream
 from prosafeprune.serving.served_edit import ServedEdit
 from prosafeprune.text import is_blank
 

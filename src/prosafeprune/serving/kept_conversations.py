@@ -8,8 +8,8 @@ from transformers import DynamicCache, PreTrainedModel
 
 from prosafeprune.generation.prefill import PrefilledBatch, can_be_joined
 from prosafeprune.model.prefix_cache import PrefixCache
-from prosafeprune.serving.answers import Question
 from prosafeprune.serving.corrections import Applied
+from prosafeprune.serving.running_answer import Question
 
 WORTH_IT = 64
 """Minimum number of cached tokens for which a separate prefill pays off."""

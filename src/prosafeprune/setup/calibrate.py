@@ -12,7 +12,7 @@ from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import EncodedPrompt, encode_prompts
+from prosafeprune.model.chat_template import EncodedPrompt, encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.progress import Advance, Reporter

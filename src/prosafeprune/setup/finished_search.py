@@ -13,7 +13,7 @@ from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.source import model_hash
-from prosafeprune.plan_search.record import FORMAT, RECORD, SearchRecord
+from prosafeprune.plan_search.search_record import FORMAT, RECORD, SearchRecord
 from prosafeprune.text import short_name, slug
 
 SEARCHES = "searches"

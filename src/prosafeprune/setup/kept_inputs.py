@@ -24,7 +24,7 @@ from prosafeprune.files.cache import folder_of
 from prosafeprune.files.staging import write_whole
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.chat import EncodedPrompt
+from prosafeprune.model.chat_template import EncodedPrompt
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.replicas import ReplicatedModel
 

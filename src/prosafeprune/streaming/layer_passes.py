@@ -9,7 +9,7 @@ import torch
 from prosafeprune.activations.pooled_inputs import Segment
 from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.chat import EncodedPrompt
+from prosafeprune.model.chat_template import EncodedPrompt
 from prosafeprune.model.partial_pass import Forms, beginning_at
 from prosafeprune.model.prefix_cache import shared_prefix_length
 from prosafeprune.model.state_cache import TextStates

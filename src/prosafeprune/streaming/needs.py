@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from prosafeprune.method.plan import Plan
 from prosafeprune.model import storage
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.chat import EncodedPrompt
+from prosafeprune.model.chat_template import EncodedPrompt
 from prosafeprune.model.prefix_cache import shared_prefix_length
 from prosafeprune.streaming.meta_model import MetaModel
 from prosafeprune.streaming.streamed_weights import StreamedWeights

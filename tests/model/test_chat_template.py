@@ -13,7 +13,7 @@ from helpers.tiny_models import TEMPLATE, make_tokenizer
 
 from prosafeprune.errors import InputError
 from prosafeprune.model import template_process
-from prosafeprune.model.chat import (
+from prosafeprune.model.chat_template import (
     encode_prompts,
     end_of_turn_ids,
     read_chat_template,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from prosafeprune.model.batches import accepted, last_tokens, pad_batch
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 
 IN_PASS = 2

@@ -15,7 +15,7 @@ from prosafeprune.generation import Decoding
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.progress import ignore
 from prosafeprune.requests.analyze import AnalyzeRequest
 

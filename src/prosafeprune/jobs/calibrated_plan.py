@@ -24,7 +24,7 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.parallel.ray_pool import connected
 from prosafeprune.plan_search.figure import frontier_figure
-from prosafeprune.plan_search.record import SearchRecord
+from prosafeprune.plan_search.search_record import SearchRecord
 from prosafeprune.plan_search.selection import select_as_paper
 from prosafeprune.progress import Reporter
 from prosafeprune.report.grid import Grid

@@ -1,11 +1,12 @@
 """The model card: what was done and measured first, then the base model's own card."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from prosafeprune.method.plan import listed_layers
 from prosafeprune.prompts import PromptClass
@@ -195,7 +196,12 @@ def _model_index(record: Record) -> list[dict[str, Any]]:
 
 
 def _render(template: str, **values: Any) -> str:
-    return Environment(autoescape=False, undefined=StrictUndefined).from_string(template).render(**values)
+    return _compiled(template).render(**values)
+
+
+@cache
+def _compiled(template: str) -> Template:
+    return Environment(autoescape=False, undefined=StrictUndefined).from_string(template)
 
 
 def _read(path: Path) -> str:

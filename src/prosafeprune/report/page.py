@@ -27,12 +27,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cache
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -205,6 +206,18 @@ def is_own_page(file: Path) -> bool:
 
 def render_page(page: Page) -> str:
     """Return a page as HTML."""
+    style = (resources.files("prosafeprune.report") / "templates" / "page.css").read_text(encoding="utf-8")
+    return _template().render(
+        page=page,
+        style=Markup(style),  # part of the package: nothing of the run is in it
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        kind=lambda block: type(block).__name__.lower(),
+        version=_version(),
+    )
+
+
+@cache  # compiling takes several times as long as rendering
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("prosafeprune.report"),
         autoescape=True,
@@ -213,15 +226,8 @@ def render_page(page: Page) -> str:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    environment.globals["data_uri"] = svg_data_uri
-    style = (resources.files("prosafeprune.report") / "templates" / "page.css").read_text(encoding="utf-8")
-    return environment.get_template("page.html.jinja").render(
-        page=page,
-        style=Markup(style),  # part of the package: nothing of the run is in it
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        kind=lambda block: type(block).__name__.lower(),
-        version=_version(),
-    )
+    environment.globals["data_uri"] = lambda figure: svg_data_uri(figure)  # noqa: PLW0108 - tests replace it
+    return environment.get_template("page.html.jinja")
 
 
 def _printable(value: Any) -> Any:

@@ -9,16 +9,18 @@ import pytest
 
 from prosafeprune.prompts import bundled
 
-SET_SIZES = {"calibration": 60, "validation": 24, "test": 100}
+SET_SIZES = {"calibration": 60, "validation": 24, "test": 30}
+FLOOR_TESTED = 100
+"""Test prompts with which the safety floor can be kept."""
+READ_ALL = bundled._read.__wrapped__
 
 
-def use_small_sets(patch: pytest.MonkeyPatch) -> None:
-    """Let ``bundled_prompts`` return them until the patch is undone."""
-    read = bundled._read.__wrapped__
+def use_small_sets(patch: pytest.MonkeyPatch, **sizes: int) -> None:
+    """Let ``bundled_prompts`` return them until the patch is undone; a split may be of another size."""
 
     def shortest(prompt_class: Any, split: Any) -> Any:
-        prompts = read(prompt_class, split)
-        rows = sorted(range(len(prompts)), key=lambda row: len(prompts[row].text))[: SET_SIZES[split]]
+        prompts = READ_ALL(prompt_class, split)
+        rows = sorted(range(len(prompts)), key=lambda row: len(prompts[row].text))[: {**SET_SIZES, **sizes}[split]]
         return tuple(prompts[row] for row in sorted(rows))
 
     patch.setattr(bundled, "_read", cache(shortest))

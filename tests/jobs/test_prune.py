@@ -15,6 +15,7 @@ from helpers.fixture_types import Make
 from helpers.killed_runs import kill_at
 from helpers.prune_runs import SETTINGS, prune
 from helpers.slow_reference import pruned_state
+from helpers.small_sets import FLOOR_TESTED, use_small_sets
 from helpers.tiny_models import CONFIGS, save_checkpoint
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -222,6 +223,7 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
         kind = AnswerClass.FULL_REFUSAL if len(seen) <= tested else AnswerClass.FULL_COMPLIANCE
         return [Verdict(kind, "rigged")] * len(exchanges)
 
+    use_small_sets(monkeypatch, test=FLOOR_TESTED)
     seen: list[Exchange] = []
     tested = sum(
         len(bundled_prompts(prompt_class, "test")) for prompt_class in (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.fixture_types import Make, Run
+from helpers.small_sets import FLOOR_TESTED, use_small_sets
 
 import prosafeprune
 from prosafeprune.errors import InputError
@@ -52,7 +53,8 @@ HTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Callable[[str], str]:
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    use_small_sets(monkeypatch, test=FLOOR_TESTED)
     (tmp_path / "server.py").write_text(SERVER)
     words = [sys.executable, str(tmp_path / "server.py")]
     return lambda loses: f"{shlex.join(words)} {{model}} {{port}} {loses} {shlex.quote(str(tmp_path / 'log'))}"

@@ -14,6 +14,7 @@ import torch
 from helpers.adapter_runs import base_and_adapter
 from helpers.fixture_types import Run
 from helpers.pages import search_record
+from helpers.small_sets import FLOOR_TESTED, use_small_sets
 from helpers.tiny_models import save_checkpoint
 from safetensors.torch import load_file, save_file
 
@@ -35,7 +36,9 @@ from prosafeprune.requests.recipe import make_recipe
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A base and an adapter whose record says that nothing was lost."""
     place = tmp_path_factory.mktemp("gate")
-    base, adapter = base_and_adapter(place)
+    with pytest.MonkeyPatch.context() as patch:
+        use_small_sets(patch, test=FLOOR_TESTED)
+        base, adapter = base_and_adapter(place)
     edit_record(adapter, safe)
     return {"base": base, "adapter": adapter}
 

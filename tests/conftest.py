@@ -1,12 +1,16 @@
-"""Tiny random models of many architectures, a tokenizer with a chat template, and a server, made on the spot."""
+"""Tiny random models of many architectures, a tokenizer with a chat template, and a server, made on the spot.
+
+Fixtures import torch, not this file: the process that hands out files to the others would take seconds to load it.
+"""
 
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock
 
 from helpers.json_lines import write_prompts
@@ -16,14 +20,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import hypothesis
 import pytest
-import torch
 from helpers.fixture_types import Run
 from helpers.model_server import ModelServer, model_server
 from helpers.small_sets import use_small_sets
-from helpers.tiny_models import save_checkpoint
 
 from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts import PromptClass, bundled_prompts
+
+if TYPE_CHECKING:
+    import torch
 
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("repeatable")
@@ -78,6 +83,16 @@ def blank_figures(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def briefly_measured_speed() -> Iterator[None]:
+    """Measure the machine's speed for an instant: every estimate takes it, for 0.3 seconds."""
+    from prosafeprune.setup.machine import fastest_seconds
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fastest_seconds, "__defaults__", (0.005,))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the user's own cache out of fixtures that several tests share."""
     with pytest.MonkeyPatch.context() as patch:
@@ -85,10 +100,18 @@ def cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         yield
 
 
+@pytest.fixture(scope="session")
+def new_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Paths of caches: a folder of their own, because pytest looks at all others to number a new one."""
+    folder = tmp_path_factory.mktemp("caches")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_cache(new_caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give each test an empty cache, so that no test finds the work of another."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = next(new_caches)
+    folder.mkdir()
     monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(folder))
     return folder
 
@@ -96,6 +119,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Give the folder of a tiny checkpoint, made once; tests must not change it."""
+    import torch
+    from helpers.tiny_models import save_checkpoint
+
     made: dict[str, Path] = {}
 
     def make(architecture: str, dtype: torch.dtype = torch.float32, **options: Any) -> Path:

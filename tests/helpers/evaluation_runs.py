@@ -9,9 +9,6 @@ from typing import Any
 
 import pytest
 
-from prosafeprune.evaluation import targets as subjects
-from prosafeprune.generation import LocalGenerator
-
 
 def prompt_options(files: dict[str, str]) -> list[str]:
     """Return the options that name these files of prompts, and leave the bundled ones out."""
@@ -24,11 +21,13 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: object, **__: object) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(subjects, "load_model", load)
+    monkeypatch.setattr("prosafeprune.evaluation.targets.load_model", load)
 
 
 def prompts_asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list to which each prompt that a model is asked from here on is added."""
+    from prosafeprune.generation import LocalGenerator  # torch takes seconds, and conftest.py imports this file
+
     asked: list[str] = []
     generate = LocalGenerator.answer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,53 +11,85 @@ from pathlib import Path
 import pytest
 from helpers.fixture_types import Make, Run
 
-EARLY = (
-    "import sys; sys.argv = ['prosafeprune', *sys.argv[1:]]\n"
-    "from prosafeprune import cli\n"
-    "try:\n    cli.main()\nexcept SystemExit as ended:\n    code = ended.code\n"
-    "slow = {'torch', 'transformers', 'scipy.stats', 'optuna', 'pandas', 'matplotlib'} & set(sys.modules)\n"
-    "assert not slow, f'{slow} imported'\n"
-    "sys.exit(code)"
-)
+EARLY = """
+import contextlib, io, json, os, sys
+from prosafeprune import cli
+ends = []
+for folder, arguments in json.load(sys.stdin):
+    os.chdir(folder)
+    sys.argv = ["prosafeprune", *arguments]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as errors:
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code
+    slow = {"torch", "transformers", "scipy.stats", "optuna", "pandas", "matplotlib"} & set(sys.modules)
+    ends.append((code, errors.getvalue(), sorted(slow)))
+json.dump(ends, sys.stdout)
+"""
+WRONG: list[tuple[list[str], str]] = [
+    (["prune", "MODEL", "--layers", "40"], "the model has 3 layers"),
+    (["prune", "no/such/model", "--layers", "1"], "no such folder or file"),
+    (["prune", "MODEL", "--search", "none", "--choose", "3"], "has no finished search"),
+    (["prune", "MODEL", "--search", "none"], "there is no search"),
+    (["prune", "MODEL", "--layers", "1", "--choose", "3", "--search", "SEARCH"], "both name the plan"),
+    (["prune", "MODEL", "--search", "SEARCH", "--choose", "99"], "has the points 1 to 1"),
+    (["prune", "MODEL", "--choose", "99"], "Run prosafeprune search first"),
+    (["prune", "MODEL", "--layers", "1", "--harmful", "none.csv"], "none.csv: no such file"),
+    (["search", "no/such/model"], "no such folder or file"),
+    (["evaluate", "MODEL", "--test-harmful", "none.csv"], "none.csv: no such file"),
+    (["evaluate", "no/such/model"], "no such folder or file"),
+    (["compare", "MODEL", "--layers", "40"], "the model has 3 layers"),
+    (["analyze", "layers", "MODEL", "--layers", "40"], "the model has 3 layers"),
+]
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["prune", "MODEL", "--layers", "40"], "the model has 3 layers"),
-        (["prune", "no/such/model", "--layers", "1"], "no such folder or file"),
-        (["prune", "MODEL", "--search", "none", "--choose", "3"], "has no finished search"),
-        (["prune", "MODEL", "--search", "none"], "there is no search"),
-        (["prune", "MODEL", "--layers", "1", "--choose", "3", "--search", "SEARCH"], "both name the plan"),
-        (["prune", "MODEL", "--search", "SEARCH", "--choose", "99"], "has the points 1 to 1"),
-        (["prune", "MODEL", "--choose", "99"], "Run prosafeprune search first"),
-        (["prune", "MODEL", "--layers", "1", "--harmful", "none.csv"], "none.csv: no such file"),
-        (["search", "no/such/model"], "no such folder or file"),
-        (["evaluate", "MODEL", "--test-harmful", "none.csv"], "none.csv: no such file"),
-        (["evaluate", "no/such/model"], "no such folder or file"),
-        (["compare", "MODEL", "--layers", "40"], "the model has 3 layers"),
-        (["analyze", "layers", "MODEL", "--layers", "40"], "the model has 3 layers"),
-    ],
-)
-def test_what_is_wrong_is_said_before_torch_is_imported(
-    arguments: list[str], message: str, checkpoint: Make, tmp_path: Path
-) -> None:
-    search = tmp_path / "kept"
-    search.mkdir()
+@pytest.fixture(scope="module")
+def ends(checkpoint: Make, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, int, str, list[str]]]:
+    """Run the commands in one process, each in a separate folder.
+
+    Give for each its folder, its exit code, what it printed on stderr, and the slow modules imported so far.
+    """
+    folders = [tmp_path_factory.mktemp("here") for _ in WRONG]
+    commands = []
+    for folder, (arguments, _) in zip(folders, WRONG, strict=True):
+        search = folder / "kept"
+        write_search(search)
+        names = {"MODEL": str(checkpoint("llama")), "SEARCH": str(search)}
+        output = [] if arguments[0] == "search" else ["-o", str(folder / "deep" / "out")]
+        commands.append((str(folder), [*(names.get(word, word) for word in arguments), *output]))
+    environment = {**os.environ, "PROSAFEPRUNE_CACHE": str(tmp_path_factory.mktemp("cache"))}
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY],
+        input=json.dumps(commands),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [(folder, *ended) for folder, ended in zip(folders, json.loads(done.stdout), strict=True)]
+
+
+def write_search(folder: Path) -> None:
+    """Write a finished search with one point."""
+    folder.mkdir()
     plan = {"layers": [1], "rank": 4, "strength": 1.0, "pooling": "tail", "projection": "contrastive"}
     point = {"number": 1, "plan": plan, "estimated": None, "measured": {"compliance_rate": 1.0, "safety_score": 1.0}}
     record = {"made_by": {}, "silhouettes": {}, "candidates": [1], "lowest_safety": 1.0, "trials": 1, "chosen": None}
     source = {"compliance_rate": 1.0, "safety_score": 1.0}
-    (search / "search.json").write_text(json.dumps({**record, "source": source, "points": [point]}))
-    names = {"MODEL": str(checkpoint("llama")), "SEARCH": str(search)}
-    command = [names.get(word, word) for word in arguments]
-    output = [] if arguments[0] == "search" else ["-o", str(tmp_path / "deep" / "out")]
-    done = subprocess.run(
-        [sys.executable, "-c", EARLY, *command, *output], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert (done.returncode, message in " ".join(done.stderr.split())) == (2, True), done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept"]
+    (folder / "search.json").write_text(json.dumps({**record, "source": source, "points": [point]}))
+
+
+@pytest.mark.parametrize("number", range(len(WRONG)), ids=[" ".join(arguments) for arguments, _ in WRONG])
+def test_what_is_wrong_is_said_before_torch_is_imported(
+    number: int, ends: list[tuple[Path, int, str, list[str]]]
+) -> None:
+    folder, code, errors, slow = ends[number]
+    assert slow == []
+    assert (code, WRONG[number][1] in " ".join(errors.split())) == (2, True), errors
+    assert sorted(path.name for path in folder.iterdir()) == ["kept"]
 
 
 def test_a_dry_run_prints_plan_prompts_and_costs_and_loads_nothing(

@@ -83,6 +83,7 @@ run_server(application, listening, None)
 """
 
 
+@pytest.mark.long
 def test_an_interrupt_with_an_open_stream_prints_nothing() -> None:
     command = [sys.executable, "-c", STREAMING]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:

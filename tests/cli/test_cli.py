@@ -227,6 +227,14 @@ def test_help_answers_without_waiting_for_torch() -> None:
     assert "--strength" in done.stdout
 
 
+def test_commands_on_files_of_prompts_and_answers_do_not_wait_for_torch() -> None:
+    names = ("judge", "check_prompts", "split_prompts", "rate_prompts", "mine_prompts")
+    jobs = ", ".join(f"prosafeprune.jobs.{name}" for name in names)
+    code = f"import sys, {jobs}\nassert 'torch' not in sys.modules and 'transformers' not in sys.modules, 'slow import'"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_markup_and_escape_sequences_in_answers_are_not_interpreted(capsys: pytest.CaptureFixture[str]) -> None:
     from prosafeprune.evaluation.judged_set import JudgedSet
     from prosafeprune.evaluation.measure import Measurement

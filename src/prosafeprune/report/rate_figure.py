@@ -1,7 +1,13 @@
-"""Rates as figures: those of one model, before and after pruning, and the image to share."""
+"""Rates as figures: those of one model, before and after pruning, and the image to share.
+
+Commands on files of prompts and answers draw with it, too, so it does not import records, which import torch.
+"""
+
+from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,9 +23,10 @@ from prosafeprune.plotting import (
     repeatable,
 )
 from prosafeprune.prompts import PromptClass
-from prosafeprune.report.assessment import signed
-from prosafeprune.report.record import Record
 from prosafeprune.text import short_name, shortened
+
+if TYPE_CHECKING:
+    from prosafeprune.report.record import Record
 
 SHARE_FILE = "share.png"
 SHARE_PIXELS = (1200, 630)
@@ -101,6 +108,8 @@ def share_image(record: Record) -> bytes:
 
 
 def _headline(prompt_class: PromptClass, change: Change | None) -> str:
+    from prosafeprune.report.assessment import signed
+
     if change is None:
         return HEADINGS[prompt_class]
     interval = f"95 % interval {signed(change.low)} to {signed(change.high)}"

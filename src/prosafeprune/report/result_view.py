@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from prosafeprune.evaluation.scores import Change, Scores
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.rate_figure import scores_figure
-from prosafeprune.report.record import Record
 from prosafeprune.text import printable
 
 if TYPE_CHECKING:
     import pandas
+
+    from prosafeprune.report.record import Record  # which imports torch
 
 
 class ResultView(ABC):

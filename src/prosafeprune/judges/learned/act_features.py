@@ -98,6 +98,8 @@ def act_features(prompt: str, answer: str, language: str) -> NDArray[np.float32]
         "sentences": math.log1p(len(sentences)) / 3,
     }
     values |= _beside_request(asked, patterns, values)
+    if unknown := values.keys() - set(NAMES):
+        raise KeyError(f"not a feature: {', '.join(sorted(unknown))}")
     return np.array([values.get(name, 0.0) for name in NAMES], dtype=np.float32)
 
 

@@ -13,8 +13,6 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from prosafeprune.training.answer_loss import Example, answer_loss, in_passes, make_examples
-
 from prosafeprune.editing.edits import apply_edits
 from prosafeprune.files.staging import staged_folder
 from prosafeprune.generation import Decoding, LocalGenerator
@@ -24,6 +22,7 @@ from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.terminal import TerminalReporter
+from prosafeprune.training.answer_loss import Example, answer_loss, in_passes, make_examples
 from prosafeprune.training.loop import Tuning, train
 from prosafeprune.training.lora import lora, trainable_matrices
 

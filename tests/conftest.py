@@ -198,7 +198,7 @@ class ByLength:
 @pytest.fixture
 def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the rigged judge judge, and take a few of the bundled prompts only."""
-    for job in ("outlook", "plan", "prune", "prune_served"):
+    for job in ("outlook", "calibrated_plan", "prune", "prune_served"):
         monkeypatch.setattr(f"prosafeprune.jobs.{job}.make_judge", lambda settings, reporter: ByLength())
     monkeypatch.setattr("prosafeprune.judges.judging.broken_reason", lambda prompt, answer: None)
 

@@ -9,7 +9,7 @@ from helpers.training_runs import KindJudge
 @pytest.fixture
 def kind_judge(monkeypatch: pytest.MonkeyPatch) -> KindJudge:
     judge = KindJudge()
-    for user in ("own_answers", "validation"):
+    for user in ("own_answers", "candidates"):
         monkeypatch.setattr(f"prosafeprune.baselines.{user}.BuiltinJudge", lambda: judge)
     monkeypatch.setattr("prosafeprune.judges.judging.broken_reason", lambda prompt, answer: "")
     return judge

@@ -24,10 +24,11 @@ def require_not_newer(file: Path, text: str, known_format: int) -> None:
         return
     written_as = record.get("format") if isinstance(record, dict) else None
     has_later_format = isinstance(written_as, int) and written_as > known_format
-    if has_later_format or _release(_writer(record)) > _release(_own_version()):
+    ours = _own_version()
+    if has_later_format or (ours is not None and _release(_writer(record)) > _release(ours)):
         raise InputError(
-            f"{file}: was written by a newer version of prosafeprune than this one ({_own_version()}). Upgrade: pip "
-            "install --upgrade prosafeprune"
+            f"{file}: was written by a newer version of prosafeprune than this one ({ours or 'not installed'}). Upgrade: "
+            "pip install --upgrade prosafeprune"
         )
 
 
@@ -43,8 +44,9 @@ def _release(written: Any) -> tuple[int, ...]:
     return tuple(map(int, numbers[0].split("."))) if numbers is not None else ()
 
 
-def _own_version() -> str:
+def _own_version() -> str | None:
+    """Return the version that is installed; None where the package is run from its sources."""
     try:
         return version(PACKAGE)
     except PackageNotFoundError:
-        return "not installed as a package"
+        return None

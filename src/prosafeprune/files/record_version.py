@@ -27,8 +27,8 @@ def require_not_newer(file: Path, text: str, known_format: int) -> None:
     ours = _own_version()
     if has_later_format or (ours is not None and _release(_writer(record)) > _release(ours)):
         raise InputError(
-            f"{file}: was written by a newer version of prosafeprune than this one ({ours or 'not installed'}). Upgrade: "
-            "pip install --upgrade prosafeprune"
+            f"{file}: was written by a newer version of prosafeprune than this one ({ours or 'not installed'}). "
+            "Upgrade: pip install --upgrade prosafeprune"
         )
 
 

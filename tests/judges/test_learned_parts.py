@@ -13,6 +13,7 @@ from prosafeprune.judges.languages.detect import UNKNOWN, language_of
 from prosafeprune.judges.languages.speech_acts import acts_of, plain_letters, supported_languages
 from prosafeprune.judges.learned import rule_features
 from prosafeprune.judges.learned.answer_model import spread_refusal
+from prosafeprune.judges.learned.named_features import in_order
 from prosafeprune.judges.learned.text_features import BITS, hashed_features, pieces
 from prosafeprune.judges.learned.trees import FIELDS, BoostedTrees
 from prosafeprune.judges.learned.word_salad import (
@@ -166,6 +167,12 @@ def test_every_language_has_every_act_in_plain_letters() -> None:
             letters = re.sub(r"\\[A-Z]", "", pattern.pattern)  # \W and \S stay
             assert letters == plain_letters(letters), (language, act)
             assert not pattern.search(""), (language, act)
+
+
+def test_named_features_come_in_the_order_of_the_names() -> None:
+    assert in_order({"b": 1.0}, ("a", "b", "c")).tolist() == [0, 1, 0]
+    with pytest.raises(KeyError, match="not a feature: d, e"):
+        in_order({"e": 1.0, "b": 1.0, "d": 1.0}, ("a", "b", "c"))
 
 
 def test_a_finding_that_is_no_feature_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field, TypeAdapter
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import AnswerSettings, Conditions
 from prosafeprune.evaluation.prompts_record import PromptsRecord
-from prosafeprune.files.record_version import require_not_newer
 from prosafeprune.files.staging import RECORD_FILE
 from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
+from prosafeprune.files.versions import require_not_newer
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.gguf_file import RECORD_KEY, gguf_parts, text_in
 from prosafeprune.prompts.prompt_set import PromptClass

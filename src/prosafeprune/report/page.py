@@ -29,7 +29,6 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from importlib import resources
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from prosafeprune.files.staging import write_whole
+from prosafeprune.files.versions import installed_version
 from prosafeprune.plotting import svg_data_uri
 from prosafeprune.report.grid import DRAFT, Grid, as_draft
 from prosafeprune.text import printable
@@ -212,7 +212,8 @@ def render_page(page: Page) -> str:
         style=Markup(style),  # part of the package: nothing of the run is in it
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         kind=lambda block: type(block).__name__.lower(),
-        version=_version(),
+        data_uri=svg_data_uri,
+        version=installed_version("prosafeprune") or "",
     )
 
 
@@ -226,16 +227,8 @@ def _template() -> Template:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    environment.globals["data_uri"] = lambda figure: svg_data_uri(figure)  # noqa: PLW0108 - tests replace it
     return environment.get_template("page.html.jinja")
 
 
 def _printable(value: Any) -> Any:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _version() -> str:
-    try:
-        return version("prosafeprune")
-    except PackageNotFoundError:
-        return ""

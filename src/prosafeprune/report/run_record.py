@@ -2,13 +2,12 @@
 
 import platform
 from collections.abc import Sequence
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 from pydantic import BaseModel
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
+from prosafeprune.files.versions import installed_version
 from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.quantised_copy import Load
 
@@ -54,16 +53,7 @@ def run_record(
     )
 
 
-_version = cache(version)
-"""Looked up once: each look-up reads a file of the package."""
-
-
 def library_versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that affect results."""
-    versions = {"python": platform.python_version()}
-    for library in LIBRARIES:
-        try:
-            versions[library] = _version(library)
-        except PackageNotFoundError:
-            versions[library] = "not installed as a package"
-    return versions
+    installed = {library: installed_version(library) or "not installed as a package" for library in LIBRARIES}
+    return {"python": platform.python_version(), **installed}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.cache import cache_folder
-from prosafeprune.files.record_version import require_not_newer
 from prosafeprune.files.resumable_folder import differing
 from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
+from prosafeprune.files.versions import require_not_newer
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.source import model_hash

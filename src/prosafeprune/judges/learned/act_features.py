@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prosafeprune.judges.languages.speech_acts import ACTS, acts_of, plain_letters
+from prosafeprune.judges.learned.named_features import in_order
 
 PLACES = ("first", "second or third", "middle", "last")
 SENTENCE_END = re.compile(
@@ -98,9 +99,7 @@ def act_features(prompt: str, answer: str, language: str) -> NDArray[np.float32]
         "sentences": math.log1p(len(sentences)) / 3,
     }
     values |= _beside_request(asked, patterns, values)
-    if unknown := values.keys() - set(NAMES):
-        raise KeyError(f"not a feature: {', '.join(sorted(unknown))}")
-    return np.array([values.get(name, 0.0) for name in NAMES], dtype=np.float32)
+    return in_order(values, NAMES)
 
 
 def _sentences(text: str) -> list[str]:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from prosafeprune.judges.learned.named_features import in_order
 from prosafeprune.judges.rules import after_no
 from prosafeprune.judges.rules.answer_parts import AnswerParts, plain
 from prosafeprune.judges.rules.help_given import is_topic, shows_nothing, topic_words
@@ -82,7 +83,7 @@ NAMES = (
 
 def rule_features(prompt: str, answer: str, found: RuleFindings | None) -> NDArray[np.float32]:
     """Return one number for each of ``NAMES``; ``found`` is None if the rules, which are for English, do not apply."""
-    values = dict.fromkeys(NAMES, 0.0) | {
+    values = {
         "long prompt": min(1.0, len(prompt) / 200),
         "constant": 1.0,
         "characters": math.log1p(len(answer)) / 8,
@@ -90,9 +91,7 @@ def rule_features(prompt: str, answer: str, found: RuleFindings | None) -> NDArr
     }
     if found is not None:
         values |= _findings(prompt, found)
-    if len(values) > len(NAMES):
-        raise KeyError(f"not a feature: {', '.join(values.keys() - set(NAMES))}")
-    return np.array(list(values.values()), dtype=np.float32)
+    return in_order(values, NAMES)
 
 
 def _findings(prompt: str, found: RuleFindings) -> dict[str, float]:

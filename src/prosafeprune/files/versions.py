@@ -1,7 +1,8 @@
-"""Records of a later release, which may hold what this one does not know."""
+"""Versions of installed packages, and records of a later release, which may hold what this one does not know."""
 
 import json
 import re
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,15 @@ from prosafeprune.errors import InputError
 PACKAGE = "prosafeprune"
 NUMBERS = re.compile(r"\d+(?:\.\d+)*")
 """The release in a version, without a suffix such as ``.dev1``."""
+
+
+@cache  # each look-up reads a file of the package
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package; None where it is run from its sources, or is not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def require_not_newer(file: Path, text: str, known_format: int) -> None:
@@ -24,7 +34,7 @@ def require_not_newer(file: Path, text: str, known_format: int) -> None:
         return
     written_as = record.get("format") if isinstance(record, dict) else None
     has_later_format = isinstance(written_as, int) and written_as > known_format
-    ours = _own_version()
+    ours = installed_version(PACKAGE)
     if has_later_format or (ours is not None and _release(_writer(record)) > _release(ours)):
         raise InputError(
             f"{file}: was written by a newer version of prosafeprune than this one ({ours or 'not installed'}). "
@@ -42,11 +52,3 @@ def _writer(record: Any) -> Any:
 def _release(written: Any) -> tuple[int, ...]:
     numbers = NUMBERS.match(written) if isinstance(written, str) else None
     return tuple(map(int, numbers[0].split("."))) if numbers is not None else ()
-
-
-def _own_version() -> str | None:
-    """Return the version that is installed; None where the package is run from its sources."""
-    try:
-        return version(PACKAGE)
-    except PackageNotFoundError:
-        return None

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers.evaluation_runs import answers_in, no_model, prompt_options, prompts_asked
 from helpers.fixture_types import Make, Run
-from helpers.json_lines import write_rows
+from helpers.json_lines import read_rows, write_rows
 from helpers.tiny_models import make_model, make_tokenizer
 
 from prosafeprune.evaluation.measure import LiveScores
@@ -186,6 +186,28 @@ def test_ability_and_damage_are_reported(
     no_model(monkeypatch)
     assert evaluate(*options) == record
     assert evaluate(*("--source" if option == "--base" else option for option in options)) == record  # the name in 0.1
+
+
+def test_ability_is_compared_with_an_earlier_evaluation_question_by_question(
+    evaluate: Callable[..., dict[str, Any]], tmp_path: Path, run: Run, checkpoint: Make, files: list[str]
+) -> None:
+    sums = ({"question": f"What is {i} + 1?", "answer": f"#### {i + 1}"} for i in range(3))
+    write_rows(tmp_path / "gsm8k_test_600.jsonl", sums)
+    options = ["--ability", "gsm8k", "--ability-tokens", 3, "--data-dir", tmp_path]
+    evaluate(*options, out="earlier")
+    file = tmp_path / "earlier" / "ability-3.jsonl"
+    rows = read_rows(file)
+    rows[1]["completion"] = f"\\boxed{{{1 + int(rows[1]['prompt'].split(' + 1?')[0].rpartition(' ')[2])}}}"
+    write_rows(file, rows)
+    against = evaluate(*options, "--against", tmp_path / "earlier")["ability_against"]
+    assert against["scores"]["gsm8k"]["accuracy"]["successes"] == 1
+    assert (against["changes"]["gsm8k"]["won"], against["changes"]["gsm8k"]["lost"]) == (0, 1)
+    assert "gained, lost" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    # an earlier evaluation without these answers is no obstacle
+    file.unlink()
+    asked = [checkpoint("llama"), *files, "-o", tmp_path / "out", "--max-new-tokens", 4, "--device", "cpu", *options]
+    _, err = run.ok("evaluate", *asked, "--against", tmp_path / "earlier")
+    assert "has no answers of at most 3 tokens to 3 of the 3 questions" in " ".join(err.split())
 
 
 def test_an_adapter_is_run_on_the_base_it_names(

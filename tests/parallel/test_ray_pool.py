@@ -13,7 +13,7 @@ import pytest
 import torch
 from helpers.evaluation_runs import prompt_options
 from helpers.fixture_types import Make, Run
-from helpers.json_lines import read_rows, write_prompts
+from helpers.json_lines import read_rows, write_prompts, write_rows
 from helpers.ray_tasks import Begin, Deadly, Square, Unusable
 
 from prosafeprune.errors import InputError
@@ -151,8 +151,10 @@ def test_a_comparison_on_a_cluster_finds_the_same_though_a_worker_is_lost(
 ) -> None:
     for name, verb in (("oktest", "kill process"), ("advbench", "rob bank")):
         write_prompts(tmp_path / f"{name}.jsonl", (f"How do I {verb} {i}?" for i in range(4)))
+    write_rows(tmp_path / "gsm8k_test.jsonl", ({"question": f"{i} + 1?", "answer": f"#### {i + 1}"} for i in range(3)))
     own = prompt_options(prompt_files)
     options = [checkpoint("gpt2"), *own, "--data-dir", tmp_path, "-b", "oktest", "-b", "advbench", "--device", "cpu"]
+    options += ["--ability", "gsm8k", "--ability-tokens", 3]
     options += ["--max-new-tokens", 4, "--layers", 1, "--rank", 4, "--methods", "default,scan,surgical,prosafeprune"]
     options += ["-s", "scan.first_layer=0", "-s", "scan.end_layer=3", "-s", "surgical.divergence=1e-12", "--json"]
     printed, _ = run.ok("compare", *options, "-o", tmp_path / "afar", "--ray", address)
@@ -166,12 +168,13 @@ def test_a_comparison_on_a_cluster_finds_the_same_though_a_worker_is_lost(
         assert [one[name] for name in ("scores", "settings", "learned", "learned_sha256", "against_default")] == [
             two[name] for name in ("scores", "settings", "learned", "learned_sha256", "against_default")
         ]
-        assert kept(tmp_path / "afar" / one["name"]) == kept(tmp_path / "here" / one["name"])
+        for name in ("answers.jsonl", "ability-3.jsonl"):
+            assert kept(tmp_path / "afar" / one["name"] / name) == kept(tmp_path / "here" / one["name"] / name) != {}
+        assert one["ability"] == two["ability"] != {}
 
 
-def kept(folder: Path) -> dict[str, str]:
-    rows = read_rows(folder / "answers.jsonl")
-    return {row["prompt"]: row["completion"] for row in rows}
+def kept(file: Path) -> dict[str, str]:
+    return {row["prompt"]: row["completion"] for row in read_rows(file)}
 
 
 @pytest.mark.parametrize(

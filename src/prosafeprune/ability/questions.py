@@ -52,6 +52,13 @@ def read_task(
     return [questions[i] for i in sorted(random.Random(seed).sample(range(len(questions)), wanted))]
 
 
+def read_questions(
+    tasks: Iterable[str], data_dir: Path | str | None = None, samples: int | None = None, seed: int = 0
+) -> list[AbilityQuestion]:
+    """Return the questions of several tasks, one task after the other. Raises InputError as :func:`read_task` does."""
+    return [question for task in tasks for question in read_task(task, data_dir, samples, seed)]
+
+
 def task_questions(task: AbilityTask, rows: Iterable[Mapping[str, Any]]) -> list[AbilityQuestion]:
     """Return the question of each row.
 

@@ -1,6 +1,6 @@
 """Graded answers and the accuracy computed from them; asking the questions that have no answer yet."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from prosafeprune.ability.number_answers import number_text, parse_number, read_number
 from prosafeprune.ability.option_answers import parse_option
 from prosafeprune.ability.questions import AbilityQuestion
-from prosafeprune.evaluation.scores import Rate, rate
+from prosafeprune.evaluation.measure import store_answer
+from prosafeprune.evaluation.scores import Change, Rate, change, rate
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.progress import Reporter
@@ -36,6 +37,34 @@ class TaskScore(BaseModel):
     """Number of answers without a readable result."""
     cut: int
     """Number of answers cut off at the token limit; some may still be readable."""
+
+
+class AbilityComparison(BaseModel):
+    """The scores of an earlier run and the changes since, question by question."""
+
+    scores: dict[str, TaskScore]
+    changes: dict[str, Change]
+
+
+@dataclass(frozen=True)
+class AbilityResult:
+    """The graded answers to the questions of each task, in the order of the questions."""
+
+    graded: Mapping[str, Sequence[GradedAnswer]]
+
+    @property
+    def scores(self) -> dict[str, TaskScore]:
+        """The score on each task."""
+        return {task: task_score(answers) for task, answers in self.graded.items()}
+
+    def against(self, earlier: "AbilityResult") -> AbilityComparison:
+        """Return the changes since an earlier run with the same questions."""
+        outcomes = [
+            {task: [answer.correct for answer in answers] for task, answers in result.graded.items()}
+            for result in (earlier, self)
+        ]
+        changes = {task: change(outcomes[0][task], outcomes[1][task]) for task in self.graded}
+        return AbilityComparison(scores=earlier.scores, changes=changes)
 
 
 def grade(question: AbilityQuestion, answer_text: str, *, finished: bool = True) -> GradedAnswer:
@@ -73,8 +102,9 @@ def ask_questions(
     questions: Sequence[AbilityQuestion],
     max_new_tokens: int,
     reporter: Reporter,
-) -> dict[str, TaskScore]:
-    """Answer the questions that have no answer yet, saving each as it arrives; return the score on each task.
+    title: str = "General ability",
+) -> AbilityResult:
+    """Answer the questions that have no answer yet, saving each as it arrives; return all of them graded.
 
     Raises:
         InputError: as the generator does.
@@ -83,14 +113,17 @@ def ask_questions(
     if waiting:
         decoding = Decoding(max_new_tokens=max_new_tokens)
         generator = make_generator()
-        with reporter.stage("General ability", len(waiting)) as advance:
+        with reporter.stage(title, len(waiting)) as advance:
             for index, answer in generator.answer(waiting, decoding):
-                kept.add(0, waiting[index], completion=answer.text, finished=answer.finished)
+                store_answer(kept, 0, waiting[index], answer)
                 advance(1)
-    graded = [
-        grade(question, str(row["completion"]), finished=bool(row["finished"]))
-        for question in questions
-        for row in [kept[0, question.prompt]]
-    ]
-    tasks = dict.fromkeys(question.task for question in questions)
-    return {task: task_score([answer for answer in graded if answer.task == task]) for task in tasks}
+    return grade_kept(kept, questions)
+
+
+def grade_kept(kept: LineStore, questions: Sequence[AbilityQuestion]) -> AbilityResult:
+    """Return the graded answers to questions that all have one."""
+    graded: dict[str, list[GradedAnswer]] = {question.task: [] for question in questions}
+    for question in questions:
+        row = kept[0, question.prompt]
+        graded[question.task].append(grade(question, str(row["completion"]), finished=bool(row["finished"])))
+    return AbilityResult(graded)

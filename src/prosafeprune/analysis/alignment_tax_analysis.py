@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from prosafeprune.ability import AbilityQuestion, find_task, read_task
+from prosafeprune.ability import AbilityQuestion, read_questions
 from prosafeprune.analysis.aggregates import mean_with_interval
 from prosafeprune.analysis.alignment_tax_states import STATES, HarmfulnessScale, alignment_tax_states
 from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
@@ -157,11 +157,7 @@ def _scored_prompts(context: Context, sets: Sequence[EvaluationSet]) -> dict[Pro
 
 
 def _questions(request: AnalyzeRequest) -> list[AbilityQuestion]:
-    return [
-        question
-        for task in request.ability
-        for question in read_task(find_task(task), request.data_dir, request.ability_samples, request.seed)
-    ]
+    return read_questions(request.ability, request.data_dir, request.ability_samples, request.seed)
 
 
 def _require_checkpoint(context: Context) -> None:

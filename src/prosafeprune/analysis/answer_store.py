@@ -80,7 +80,7 @@ class AnswerStore:
         """
         saved = self._open(condition)
         with self._generator(condition, saved) as generator:
-            return ask_questions(saved.ability(tokens), generator, questions, tokens, self.reporter)
+            return ask_questions(saved.ability(tokens), generator, questions, tokens, self.reporter).scores
 
     @contextmanager
     def _generator(self, condition: Condition, saved: EvaluationFolder) -> Iterator[Callable[[], Generator]]:

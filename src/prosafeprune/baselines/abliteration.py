@@ -10,8 +10,10 @@ writes to the residual stream, ``W' = W - r (r^T W)``. The norm-preserving varia
 jim-plus/llm-abliteration, then gives each column of ``W'``, what one input writes, the norm it had.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -19,10 +21,9 @@ from torch.nn import functional
 
 from prosafeprune.baselines.false_refusal_directions import EPSILON, DirectionMethod, select_direction
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
-from prosafeprune.baselines.low_rank import edited_generator
-from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts
+from prosafeprune.baselines.method import FitContext, FittedParts
 from prosafeprune.baselines.surgical import mean_template_states, refusal_tokens
-from prosafeprune.generation import Generator
+from prosafeprune.editing.edits import apply_edits
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.residual_stream import WRITING_KINDS
@@ -53,10 +54,10 @@ class Abliteration(DirectionMethod):
         selected = select_direction(self, "Abliteration", context, directions, first_tokens, PromptClass.HARMFUL)
         return FittedParts({"direction": selected.candidate.direction.float()}, selected.describe())
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
-        """Return a generator whose weights have the direction ablated while it answers."""
+    def changes(self, loaded: LoadedModel, fitted: FittedParts) -> Callable[[], AbstractContextManager[None]]:
+        """Return the context of the model with the direction ablated from its weights."""
         edits = direction_edits(find_anatomy(loaded.model), fitted.tensors["direction"], self.keep_norms)
-        return edited_generator(loaded, batch_size, edits)
+        return partial(apply_edits, edits)
 
 
 class NormPreservingAbliteration(Abliteration):

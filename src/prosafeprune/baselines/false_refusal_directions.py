@@ -11,7 +11,7 @@ from pydantic import Field
 from torch.nn import functional
 
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities, mean_divergence
-from prosafeprune.baselines.method import FitContext, Method
+from prosafeprune.baselines.method import FitContext, ModelChange
 from prosafeprune.errors import NotApplicableError
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.residual_stream import changed_inputs, changed_outputs, writers
@@ -21,7 +21,7 @@ EPSILON = 1e-8
 """As in the published code."""
 
 
-class DirectionMethod(Method):
+class DirectionMethod(ModelChange):
     """A method that selects a direction, by these settings."""
 
     prompts: int = Field(128, ge=1, description="Prompts of each class that directions are computed from.")

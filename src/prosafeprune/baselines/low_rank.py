@@ -1,11 +1,12 @@
 """What the training methods share: low-rank changes of matrices as fitted parts, and the model that has them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
 
-from prosafeprune.baselines.method import BatchSetting, FittedParts, Method
+from prosafeprune.baselines.method import BatchSetting, FittedParts, ModelChange
 from prosafeprune.editing.edits import Edit, LowRankEdit, apply_edits
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.method.overlap_operator import LowRankChange
@@ -15,7 +16,7 @@ from prosafeprune.training.loop import Tuning
 from prosafeprune.training.lora import trainable_matrices
 
 
-class TrainedMethod(Method):
+class TrainedMethod(ModelChange):
     """A method that trains a LoRA adapter with AdamW at a constant learning rate; each has its own defaults."""
 
     rank: int
@@ -37,9 +38,9 @@ class TrainedMethod(Method):
 class LowRankMethod(TrainedMethod):
     """A method whose fit is that adapter, merged into the weights in memory while the model answers."""
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
-        """Return a generator whose model has the adapter while it answers."""
-        return edited_generator(loaded, batch_size, stored_edits(loaded, fitted.tensors))
+    def changes(self, loaded: LoadedModel, fitted: FittedParts) -> Callable[[], AbstractContextManager[None]]:
+        """Return the context of the model with the adapter."""
+        return partial(apply_edits, stored_edits(loaded, fitted.tensors))
 
 
 def edited_generator(loaded: LoadedModel, batch_size: BatchSetting, edits: Sequence[Edit]) -> Generator:

@@ -1,6 +1,7 @@
 """The interface of every method that is compared: fit on the calibration prompts, then answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -8,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from prosafeprune.generation import Generator
+from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.hidden_states import hidden_states
@@ -106,3 +107,18 @@ class Method(BaseModel):
     def describe(self) -> dict[str, Any]:
         """Return the name and the settings, as plain JSON values."""
         return {"method": self.name, **self.model_dump(mode="json")}
+
+
+class ModelChange(Method):
+    """A method that changes the model alone: prompts and decoding stay as they are.
+
+    So the changed model's next-token distributions can be compared with the base model's.
+    """
+
+    def changes(self, loaded: LoadedModel, fitted: FittedParts) -> Callable[[], AbstractContextManager[None]]:
+        """Return a function whose context has the model changed; the model is restored when it ends."""
+        raise NotImplementedError
+
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
+        """Return a generator whose model is changed while it answers."""
+        return EditedGenerator(LocalGenerator(loaded, batch_size), self.changes(loaded, fitted))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from prosafeprune.baselines.low_rank import edited_generator
-from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
+from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method, ModelChange
 from prosafeprune.baselines.published_prompts import HELPFULNESS
 from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.checkpoint.writer import Located, locate_tensors
@@ -31,10 +31,9 @@ from prosafeprune.setup.calibrate import calibrate
 from prosafeprune.setup.load import require_layers
 
 
-class ProSafePrune(Method):
-    """Projected safety pruning (this package), by a plan."""
+class PlannedMethod(Method):
+    """A method that prunes by a plan."""
 
-    name: ClassVar[str] = "prosafeprune"
     plan: Plan = Field(description="Layers, rank, strength and pooling.")
 
     def fit(self, context: FitContext) -> FittedParts:
@@ -50,10 +49,6 @@ class ProSafePrune(Method):
             tensors[f"{edit.submodule.name}.right"] = edit.operator.right
         return FittedParts(tensors, {"submodules": [edit.measures.model_dump(mode="json") for edit in edits]})
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
-        """Return a generator whose model is pruned while it answers."""
-        return edited_generator(loaded, batch_size, self.edits(loaded, fitted))
-
     def edits(self, loaded: LoadedModel, fitted: FittedParts) -> Sequence[PruningEdit]:
         """Return the plan's edits of this model from the fitted operators."""
         submodules = {submodule.name: submodule for submodule in find_anatomy(loaded.model).submodules}
@@ -66,7 +61,17 @@ class ProSafePrune(Method):
         return edits
 
 
-class PromptedProSafePrune(ProSafePrune):
+class ProSafePrune(PlannedMethod, ModelChange):
+    """Projected safety pruning (this package), by a plan."""
+
+    name: ClassVar[str] = "prosafeprune"
+
+    def changes(self, loaded: LoadedModel, fitted: FittedParts) -> Callable[[], AbstractContextManager[None]]:
+        """Return the context of the pruned model."""
+        return partial(apply_edits, self.edits(loaded, fitted))
+
+
+class PromptedProSafePrune(PlannedMethod):
     """Projected safety pruning and the helpful system prompt of the ``prompt`` baseline together."""
 
     name: ClassVar[str] = "prompt+prosafeprune"
@@ -78,7 +83,7 @@ class PromptedProSafePrune(ProSafePrune):
         return EditedGenerator(prompted, partial(apply_edits, self.edits(loaded, fitted)))
 
 
-class PrunedCheckpoint(Method):
+class PrunedCheckpoint(ModelChange):
     """Projected safety pruning (this package), as a finished checkpoint."""
 
     name: ClassVar[str] = "prosafeprune"
@@ -100,16 +105,14 @@ class PrunedCheckpoint(Method):
         check_checkpoint_folder(folder, str(folder), edited=True)
         return cls(plan=record.plan, sha256=model_hash(folder), folder=folder.resolve(), is_trained=record.is_trained)
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
-        """Return a generator whose model has the checkpoint's weights while it answers."""
+    def changes(self, loaded: LoadedModel, fitted: FittedParts) -> Callable[[], AbstractContextManager[None]]:
+        """Return the context of the model with the checkpoint's weights."""
         anatomy = find_anatomy(loaded.model)
         submodules = [
             submodule for submodule in anatomy.submodules if self.is_trained or submodule.layer in self.plan.layers
         ]
         located = locate_tensors(loaded.folder, submodules)
-        return EditedGenerator(
-            LocalGenerator(loaded, batch_size), lambda: apply_edits(_replacements(submodules, located, self.folder))
-        )
+        return lambda: apply_edits(_replacements(submodules, located, self.folder))
 
 
 @dataclass(frozen=True)

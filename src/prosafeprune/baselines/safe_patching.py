@@ -12,7 +12,8 @@ prompts.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -22,7 +23,7 @@ from pydantic import Field, field_validator
 
 from prosafeprune.baselines.candidates import PROMPTS, Validation
 from prosafeprune.baselines.low_rank import TrainedMethod, edited_generator
-from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts
+from prosafeprune.baselines.method import FitContext, FittedParts
 from prosafeprune.editing.edits import LowRankEdit, apply_edits
 from prosafeprune.generation import Generator
 from prosafeprune.model.anatomy import find_anatomy
@@ -98,14 +99,14 @@ class SafePatching(TrainedMethod):
         edits = _weighted(matrices, entries, chosen)
         return FittedParts(_tensors(edits), {**facts, "weights": list(chosen), "validation": rates})
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
-        """Return a generator whose model is patched while it answers."""
+    def changes(self, loaded: LoadedModel, fitted: FittedParts) -> Callable[[], AbstractContextManager[None]]:
+        """Return the context of the patched model."""
         matrices = trainable_matrices(find_anatomy(loaded.model))
         tensors = fitted.tensors
         edits = [
             SparseEdit(matrix, tensors[f"{matrix.name}.index"], tensors[f"{matrix.name}.value"]) for matrix in matrices
         ]
-        return edited_generator(loaded, batch_size, edits)
+        return partial(apply_edits, edits)
 
     def _patch(
         self, context: FitContext, matrices: Sequence[Submodule], examples: Sequence[Example], sign: float, top: float

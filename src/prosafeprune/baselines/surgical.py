@@ -6,7 +6,9 @@ against benign ones). Selected is the one that makes refusals of pseudo-harmful 
 the KL divergence of the first token's distribution on benign ones stays within a limit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -19,10 +21,9 @@ from prosafeprune.baselines.false_refusal_directions import (
     select_direction,
 )
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
-from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts
+from prosafeprune.baselines.method import FitContext, FittedParts
 from prosafeprune.baselines.published_prompts import REFUSAL_BEGINNINGS, REFUSAL_BEGINNINGS_OF
 from prosafeprune.errors import NotApplicableError
-from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
@@ -57,11 +58,9 @@ class Surgical(DirectionMethod):
             {"direction": selected.candidate.direction.float()}, {**selected.describe(), "prompts": kept}
         )
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
-        """Return a generator whose model has the direction ablated while it answers."""
-        anatomy = find_anatomy(loaded.model)
-        direction = fitted.tensors["direction"].to(loaded.device)
-        return EditedGenerator(LocalGenerator(loaded, batch_size), lambda: ablated(anatomy, direction))
+    def changes(self, loaded: LoadedModel, fitted: FittedParts) -> Callable[[], AbstractContextManager[None]]:
+        """Return the context of the model with the direction ablated from its hidden states."""
+        return partial(ablated, find_anatomy(loaded.model), fitted.tensors["direction"].to(loaded.device))
 
     def _treated_as_expected(
         self, context: FitContext, prompt_class: PromptClass, first_tokens: FirstTokenProbabilities

@@ -60,15 +60,14 @@ def run(request: EvaluateRequest, output: Path, *, against: Path | None, overwri
 
     check_evaluation_early(request)  # before torch is imported
     from prosafeprune.jobs.evaluate import run_evaluate
-    from prosafeprune.report.evaluation_page import divergence_sentences, evaluation_grid
+    from prosafeprune.report.evaluation_page import ability_grids, divergence_sentences, evaluation_grid
     from prosafeprune.report.page import REPORT_FILE
-    from prosafeprune.report.rate_grids import ability_grid
     from prosafeprune.terminal import TerminalReporter, print_result, print_text
 
     with TerminalReporter() as reporter:
         result = run_evaluate(request, output, against=against, overwrite=overwrite, reporter=reporter)
         record = result.record
-        grids = [evaluation_grid(record), *([ability_grid(record.ability)] if record.ability else [])]
+        grids = [evaluation_grid(record), *ability_grids(record)]
         print_result(record.model_dump_json(indent=2), grids, as_json=as_json)
         if not as_json:
             print_text("\n".join(divergence_sentences(record)))

@@ -34,7 +34,7 @@ class EvaluationFolder(ResumableFolder):
 
     def ability(self, tokens: int) -> LineStore:
         """Return the answers so far to ability questions, of at most ``tokens`` tokens."""
-        return LineStore(self.path / f"ability-{tokens}.jsonl", check_answer)
+        return kept_ability(self.path, tokens)
 
     def verdicts(self, judge: str) -> LineStore:
         """Return the verdicts of one judge so far."""
@@ -67,6 +67,11 @@ class EvaluationFolder(ResumableFolder):
     def store_divergence(self, base: str, divergence: Any) -> None:
         """Store the divergence from the base model with the hash ``base``."""
         self.write(DIVERGENCES, {**(self.read(DIVERGENCES) or {}), base: divergence})
+
+
+def kept_ability(path: Path, tokens: int) -> LineStore:
+    """Return the answers of at most ``tokens`` tokens to ability questions that an evaluation in ``path`` has."""
+    return LineStore(path / f"ability-{tokens}.jsonl", check_answer)
 
 
 def check_answer(row: Mapping[str, Any]) -> None:

@@ -14,7 +14,10 @@ from prosafeprune.setup.workload import answers_stage
 from prosafeprune.text import duration
 
 EVALUATED = "Not included: general ability, the divergence from --base, a judge model."
-COMPARED = "Not included: fitting the methods, a search for the plan, the likelihoods of answers, a judge model."
+COMPARED = (
+    "Not included: general ability, fitting the methods, a search for the plan, the likelihoods of answers, a judge "
+    "model."
+)
 
 
 def evaluation_outlook(request: EvaluateRequest, reporter: Reporter) -> list[Grid]:

@@ -12,35 +12,30 @@ from prosafeprune.baselines.fitting import FITTED, FittedMethod
 from prosafeprune.baselines.method import FitContext, Method
 from prosafeprune.baselines.registry import SEARCH_FOLDER
 from prosafeprune.errors import NoPlanError, NotApplicableError
-from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation
 from prosafeprune.evaluation.folder import EvaluationFolder
-from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts, warn_of_languages
+from prosafeprune.evaluation.measure import Measurement, warn_of_languages
 from prosafeprune.evaluation.prompts_record import prompts_record
-from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
-from prosafeprune.files.line_store import LineStore
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.files.staging import write_whole
-from prosafeprune.generation import Decoding, Generator, TimedGenerator
+from prosafeprune.generation import Decoding
 from prosafeprune.jobs.compare_methods import PLANNED, found_plan, given_methods, require_named_search
-from prosafeprune.jobs.compare_workers import comparison_tasks, warm_up
+from prosafeprune.jobs.compare_workers import comparison_tasks
+from prosafeprune.jobs.measure_method import MeasuredMethod, MethodMeasuring, method_result
 from prosafeprune.judges import Judge
 from prosafeprune.judges.registry import make_judge
-from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.parallel.ray_pool import Cluster, connected
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts import require_disjoint
 from prosafeprune.report.comparison_grids import comparison_grids, comparison_markdown
 from prosafeprune.report.comparison_page import comparison_page, trade_off_figure
-from prosafeprune.report.comparison_record import DEFAULT, OURS, ComparisonRecord, MethodCost, MethodResult
+from prosafeprune.report.comparison_record import DEFAULT, OURS, ComparisonRecord, MethodResult
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words
 from prosafeprune.report.run_record import library_versions
 from prosafeprune.requests.compare import CompareRequest
-from prosafeprune.setup.load import require_layers
-from prosafeprune.setup.prepare import given_plan
 from prosafeprune.setup.prompt_sets import ComparisonPrompts, read_prompts_of
 
 RESULT = "comparison.json"
@@ -118,18 +113,17 @@ class _Comparison:
     ) -> None:
         self.request, self.output, self.model = request, output, model
         self.prompts, self.judge, self.cluster, self.reporter = prompts, judge, cluster, reporter
-        self.decoding = Decoding(max_new_tokens=request.max_new_tokens)
-        self.made_by = {**model.made_by(), **self.decoding.model_dump()}
+        self.made_by = {**model.made_by(), **Decoding(max_new_tokens=request.max_new_tokens).model_dump()}
         self.folder = ResumableFolder(output, self.made_by)
         require_named_search(request, model.subject.source.path)
         self.methods = given_methods(request, self.made_by["model"])
         for method in self.methods.values():
             require_disjoint(method.further_prompts(), [test_set.prompts for test_set in prompts.measured])
-        self.measurements: dict[str, Measurement] = {}
-        self._costs: dict[str, MethodCost] = {}
+        on_cluster = cluster is not None
+        self.measuring = MethodMeasuring(request, model, judge, prompts.measured, reporter, on_cluster=on_cluster)
+        self.measured: dict[str, MeasuredMethod] = {}
         self._calibration = {name.value: prompts_record(of_class) for name, of_class in prompts.calibration.items()}
         self._left_out: dict[str, str] = {}
-        self._is_warm = False
 
     def compare(self) -> ComparisonRecord:
         """Measure all methods that can be used with this model."""
@@ -154,6 +148,11 @@ class _Comparison:
             left_out=self._left_out,
             versions=library_versions(),
         )
+
+    @property
+    def measurements(self) -> dict[str, Measurement]:
+        """What was measured of each method so far, by its name."""
+        return {name: measured.measurement for name, measured in self.measured.items()}
 
     def _method(self, name: str) -> Method:
         if name not in self.methods:
@@ -180,9 +179,10 @@ class _Comparison:
             with self._leaving_out(name):
                 methods[name] = self._method(name)
         opened = {name: self._open(method) for name, method in methods.items()}
-        sets, hashes = self.prompts.measured, {name: self.made_by[name] for name in ("model", "companions")}
+        hashes = {name: self.made_by[name] for name in ("model", "companions")}
         learned_from = (self.prompts.calibration, self.prompts.validation)
-        with comparison_tasks(cluster, self.request, hashes, learned_from, sets, self.decoding, self.reporter) as tasks:
+        asked = self.measuring.asked
+        with comparison_tasks(cluster, self.request, hashes, learned_from, asked, self.reporter) as tasks:
             tasks.expect_fits([fitted for fitted, _ in opened.values()])
             for name, (fitted, folder) in opened.items():
                 with self._leaving_out(name):
@@ -203,50 +203,18 @@ class _Comparison:
 
     def _result(self, method: Method) -> MethodResult:
         fitted, folder = self._open(method)
-        sets, generators = self.prompts.measured, list[Generator]()
-
-        def generator() -> Generator:
-            generators.append(TimedGenerator(fitted.generator(self._warm(), self.request.batch_size)))
-            return generators[0]
-
-        try:
-            title = f"Answers: {method.name}"
-            collect_answers(folder.answers, generator, sets, self.decoding, 1, self.reporter, title)
-        finally:
-            folder.add_session(generators[0].describe() if generators else None)
-        measured = collect_verdicts(
-            folder.verdicts(self.judge.name), folder.answers, self.judge, sets, 1, self.reporter
-        )
-        # The base model's own answers are likely to it; with a cluster, the model is only in the workers' memory.
-        if self.cluster is None and method.name != DEFAULT:
-            measured = with_base_likelihoods(
-                measured,
-                [folder.likelihoods(self.made_by["model"])] * len(sets),
-                lambda: self.model.loaded,
-                self.request.batch_size,
-                self.reporter,
-            )
-        self.measurements[method.name] = measured
-        default = self.measurements.get(DEFAULT)
-        compared = EarlierEvaluation(DEFAULT, default).compare(measured) if default and method.name != DEFAULT else None
-        self._costs[method.name] = _cost(folder.answers, sets, self._costs.get(DEFAULT), fitted.parts.seconds)
-        return MethodResult(
-            name=method.name,
-            settings=method.describe(),
-            learned=fitted.parts.facts,
-            learned_sha256=fitted.sha256,
-            scores=measured.scores,
-            against_default=compared,
-            cost=self._costs[method.name],
-            sessions=folder.sessions(),
-        )
+        measured = self.measuring.measure(fitted, folder)
+        default = self.measured.get(DEFAULT)
+        self.measured[method.name] = measured
+        return method_result(fitted, measured, default, folder)
 
     def _compared_with_ours(self, result: MethodResult) -> MethodResult:
         """Add to a method how the pruned model differs from it on the same prompts."""
-        ours, its = self.measurements.get(OURS), self.measurements[result.name]
+        ours, its = self.measured.get(OURS), self.measured[result.name]
         if ours is None or result.name in (DEFAULT, OURS):
             return result
-        return result.model_copy(update={"pruning_against": EarlierEvaluation(result.name, its).compare(ours)})
+        against = EarlierEvaluation(result.name, its.measurement).compare(ours.measurement)
+        return result.model_copy(update={"pruning_against": against})
 
     def _fit_context(self) -> FitContext:
         return FitContext(
@@ -257,34 +225,3 @@ class _Comparison:
             self.request.seed,
             self.reporter,
         )
-
-    def _warm(self) -> Any:
-        """Return the model, warmed up before anything is timed."""
-        if not self._is_warm:
-            plan = given_plan(self.request) if OURS in self.request.methods else None
-            if plan is not None:  # fail before hours are spent on other methods
-                require_layers(plan, find_anatomy(self.model.loaded.model))
-            warm_up(self.model.loaded, self.prompts.measured[0].prompts.texts[0])
-            self._is_warm = True
-        return self.model.loaded
-
-
-def _cost(
-    answers: LineStore, sets: Sequence[EvaluationSet], default: MethodCost | None, fit_seconds: float | None
-) -> MethodCost:
-    """Return what the answers to these sets cost, over all runs, and the fit."""
-    texts = dict.fromkeys(text for test_set in sets for text in test_set.prompts.texts)
-    rows = [answers[0, text] for text in texts]
-    seconds, counts = sum(row["seconds"] for row in rows), [row["tokens"] for row in rows]
-    tokens = None if None in counts else sum(counts)
-    per_answer, per_token = seconds / len(rows), seconds / tokens if tokens else None
-    before = default.seconds_per_token if default else None
-    return MethodCost(
-        answers=len(rows),
-        seconds_per_answer=per_answer,
-        tokens_per_answer=None if tokens is None else tokens / len(rows),
-        seconds_per_token=per_token,
-        answer_ratio=per_answer / default.seconds_per_answer if default else None,
-        token_ratio=per_token / before if per_token and before else None,
-        fit_seconds=fit_seconds,
-    )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from prosafeprune.baselines.method import Method
-from prosafeprune.baselines.prosafeprune import PromptedProSafePrune, ProSafePrune, PrunedCheckpoint
+from prosafeprune.baselines.prosafeprune import PlannedMethod, PromptedProSafePrune, ProSafePrune, PrunedCheckpoint
 from prosafeprune.baselines.registry import find_method, make_method, read_settings
 from prosafeprune.errors import InputError, NoPlanError
 from prosafeprune.evaluation.targets import LocalModel
@@ -24,7 +24,7 @@ from prosafeprune.setup.finished_search import plan_of_point, read_search, requi
 from prosafeprune.setup.load import LoadedRun, inspect_anatomy
 from prosafeprune.setup.prepare import PreparedRun, given_plan, prepare_run
 
-PLANNED: dict[str, type[ProSafePrune]] = {kind.name: kind for kind in (ProSafePrune, PromptedProSafePrune)}
+PLANNED: dict[str, type[PlannedMethod]] = {kind.name: kind for kind in (ProSafePrune, PromptedProSafePrune)}
 """The methods that prune by the plan of the comparison."""
 SEARCHED_TOKENS = SearchRequest.model_fields["max_new_tokens"].default
 """Maximum tokens of the answers that a search judges, as in the search command."""

@@ -11,12 +11,19 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from prosafeprune.ability import AbilityQuestion, TaskScore, ask_questions, find_task, read_task
+from prosafeprune.ability import (
+    AbilityComparison,
+    AbilityQuestion,
+    AbilityResult,
+    ask_questions,
+    grade_kept,
+    read_questions,
+)
 from prosafeprune.baselines.fitting import evaluated_method
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.divergence import BaseAnswers, Divergence, divergence_from_base, record_base_answers
 from prosafeprune.evaluation.earlier_evaluation import read_earlier
-from prosafeprune.evaluation.folder import RESULT, EvaluationFolder
+from prosafeprune.evaluation.folder import RESULT, EvaluationFolder, kept_ability
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts, warn_of_languages
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.pruning_record import Pruning, RecordedModel, read_pruning
@@ -30,12 +37,12 @@ from prosafeprune.judges.registry import make_judge
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
-from prosafeprune.report.evaluation_page import evaluation_grid, evaluation_page
+from prosafeprune.report.evaluation_page import ability_grids, evaluation_grid, evaluation_page
 from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.rate_figure import scores_figure
-from prosafeprune.report.rate_grids import ability_grid, category_grids
+from prosafeprune.report.rate_grids import category_grids
 from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words
 from prosafeprune.report.run_record import library_versions
 from prosafeprune.requests.evaluate import EvaluateRequest
@@ -60,7 +67,7 @@ class Evaluation(ResultView):
         return [
             evaluation_grid(self.record),
             *categories,
-            *([ability_grid(self.record.ability)] if self.record.ability else []),
+            *ability_grids(self.record),
         ]
 
     def rows(self) -> list[dict[str, Any]]:
@@ -88,7 +95,7 @@ def run_evaluate(
         InputError: something in the request cannot be used. The answers so far are kept.
     """
     sets = sets_in_modes(choose_sets(SetChoice.of(request, request.seed)), request.thinking)
-    questions = _read_questions(request)
+    questions = read_questions(request.ability, request.data_dir, request.ability_samples, request.seed)
     judge = make_judge(request, reporter)
     earlier = read_earlier(against, judge.name, sets) if against is not None else None
     with _measured(request, reporter) as measured:
@@ -110,7 +117,8 @@ def run_evaluate(
                 judge=judge.name,
                 prompts={test_set.name: prompts_record(test_set.prompts) for test_set in sets},
                 scores=measurement.scores,
-                ability=ability,
+                ability=ability.scores,
+                ability_against=_ability_against(request, against, questions, ability, reporter),
                 divergence=divergence,
                 base=base.recorded if base is not None else None,
                 against=earlier.compare(measurement) if earlier is not None else None,
@@ -122,12 +130,25 @@ def run_evaluate(
     return Evaluation(record, measurement, output)
 
 
-def _read_questions(request: EvaluateRequest) -> list[AbilityQuestion]:
-    return [
-        question
-        for name in request.ability
-        for question in read_task(find_task(name), request.data_dir, request.ability_samples, request.seed)
-    ]
+def _ability_against(
+    request: EvaluateRequest,
+    against: Path | None,
+    questions: Sequence[AbilityQuestion],
+    ability: AbilityResult,
+    reporter: Reporter,
+) -> AbilityComparison | None:
+    """Return the changes of general ability since an earlier evaluation that has answers to the same questions."""
+    if against is None or not questions:
+        return None
+    kept = kept_ability(against, request.ability_tokens)
+    missing = sum((0, question.prompt) not in kept for question in questions)
+    if missing:
+        reporter.note(
+            f"{against}: has no answers of at most {request.ability_tokens} tokens to {missing} of the "
+            f"{len(questions)} questions of general ability. To compare these too, evaluate it with the same --ability."
+        )
+        return None
+    return ability.against(grade_kept(kept, questions))
 
 
 @dataclass
@@ -149,8 +170,8 @@ class _EvaluationRun:
 
     def answer(
         self, sets: Sequence[EvaluationSet], questions: Sequence[AbilityQuestion], decoding: Decoding
-    ) -> dict[str, TaskScore]:
-        """Generate the remaining answers to prompts and ability questions, and return the accuracy on each task."""
+    ) -> AbilityResult:
+        """Generate the remaining answers to prompts and ability questions, and return the latter graded."""
         request, tokens, reporter = self.request, self.request.ability_tokens, self.reporter
         try:
             collect_answers(self.folder.answers, self.generator, sets, decoding, request.repeats, reporter, "Answers")

@@ -7,6 +7,7 @@ from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.scores import Change, SetScore
 from prosafeprune.judges.verdict import NEITHER
 from prosafeprune.method.plan import Plan
+from prosafeprune.report.ability_grids import side_effects_by_method
 from prosafeprune.report.assessment import format_p, judge_error_note, signed
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.grid import Grid, as_draft
@@ -34,7 +35,12 @@ COST_NOTES = (
 
 def comparison_grids(record: ComparisonRecord) -> list[Grid]:
     """Return the tables of a comparison, most important first."""
-    return [rates_by_method(record), *pruning_against_methods(record), costs_by_method(record)]
+    return [
+        rates_by_method(record),
+        *pruning_against_methods(record),
+        *side_effects_by_method(record),
+        costs_by_method(record),
+    ]
 
 
 def rates_by_method(record: ComparisonRecord) -> Grid:

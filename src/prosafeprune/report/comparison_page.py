@@ -10,6 +10,7 @@ from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.method.plan import Plan
 from prosafeprune.plotting import BLUE, GREY, HEIGHT, MARKERS, ORANGE, PALETTE, as_written, new_axes
 from prosafeprune.prompts.prompt_set import PromptClass
+from prosafeprune.report.ability_grids import side_effects_by_method
 from prosafeprune.report.assessment import format_p, is_significant, is_unsafe, pooled_counts, signed
 from prosafeprune.report.comparison_grids import (
     costs_by_method,
@@ -50,8 +51,10 @@ def comparison_page(record: ComparisonRecord, measurements: Mapping[str, Measure
     rates: list[Block] = [rates_by_method(record), *pruning_against_methods(record)]
     if record.methods[0].scores.tradeoff_score is not None:
         rates.append(Picture(trade_off_figure(record), _description(record), _caption(record)))
+    side_effects = side_effects_by_method(record)
     sections = [
         Section("Compliance and safety", rates),
+        *([Section("General ability and divergence", side_effects)] if side_effects else []),
         Section("Time per answer", [costs_by_method(record)]),
         Section("The methods", [Facts([(method.name, settings_in_words(method)) for method in record.methods])]),
     ]

@@ -4,9 +4,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from prosafeprune.ability import TaskScore
+from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.prompts_record import PromptsRecord
-from prosafeprune.evaluation.scores import Scores
+from prosafeprune.evaluation.scores import Change, Scores
 from prosafeprune.requests.compare import CompareRequest
 
 DEFAULT, OURS = "default", "prosafeprune"
@@ -43,6 +45,12 @@ class MethodResult(BaseModel):
     """Changes from default, prompt by prompt; None for default and without it."""
     pruning_against: EvaluationComparison | None = None
     """How the pruned model differs from this method, prompt by prompt; None for itself, default, or without it."""
+    ability: dict[str, TaskScore] = {}
+    """Accuracy on the tasks of general ability; empty where none was asked for."""
+    ability_changes: dict[str, Change] = {}
+    """Changes from default, question by question, by task; empty for default and without it."""
+    divergence: Divergence | None = None
+    """From the base model, on benign prompts; None for a method that changes prompts or decoding, and on a cluster."""
     cost: MethodCost
     sessions: list[dict[str, Any]]
     """How the model ran in each session; in half precision, the last bits of results depend on it."""

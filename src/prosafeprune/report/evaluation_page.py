@@ -8,6 +8,7 @@ from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Scores
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS
 from prosafeprune.prompts.prompt_set import PromptClass
+from prosafeprune.report.ability_grids import ability_change_grid, ability_grid
 from prosafeprune.report.assessment import (
     assess_compliance,
     assess_safety,
@@ -22,7 +23,7 @@ from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.example_answers import answers_before_and_after, answers_of
 from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.page import Block, Facts, Headline, Mark, Page, Paragraph, Section, as_draft_page
-from prosafeprune.report.rate_grids import ability_grid, category_grids, change_grid, rates_grid
+from prosafeprune.report.rate_grids import category_grids, change_grid, rates_grid
 from prosafeprune.report.reproduce_command import command, depends_on
 from prosafeprune.text import short_name
 
@@ -67,6 +68,15 @@ def evaluation_grid(record: EvaluationRecord) -> Grid:
     if against is None:
         return rates_grid(caption, record.scores)
     return change_grid(caption, against.scores, record.scores, against.changes, (against.name, _name(record)))
+
+
+def ability_grids(record: EvaluationRecord) -> list[Grid]:
+    """Return the accuracy on the tasks of general ability, next to the earlier evaluation's if it has the same."""
+    if not record.ability:
+        return []
+    if record.ability_against is None or record.against is None:
+        return [ability_grid(record.ability)]
+    return [ability_change_grid(record.ability, record.ability_against, (record.against.name, _name(record)))]
 
 
 def _models(record: EvaluationRecord) -> dict[str, Scores]:
@@ -122,7 +132,7 @@ def _comparison_headline(record: EvaluationRecord, against: EvaluationComparison
 
 def _ability(record: EvaluationRecord) -> list[Block]:
     blocks: list[Block] = [Paragraph(sentence) for sentence in divergence_sentences(record)]
-    return [*blocks, ability_grid(record.ability)] if record.ability else blocks
+    return [*blocks, *ability_grids(record)]
 
 
 def _reproduction(record: EvaluationRecord) -> list[Block]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from prosafeprune.ability import TaskScore
+from prosafeprune.ability import AbilityComparison, TaskScore
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.prompts_record import PromptsRecord
@@ -26,6 +26,8 @@ class EvaluationRecord(BaseModel):
     prompts: dict[str, PromptsRecord]
     scores: Scores
     ability: dict[str, TaskScore]
+    ability_against: AbilityComparison | None = None
+    """The earlier evaluation's accuracy, where it has answers to the same questions, and the changes since."""
     divergence: Divergence | None
     """From the base model, on benign prompts; None without one."""
     base: RecordedModel | None = None

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from prosafeprune.ability import TaskScore
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.scores import Change, Rate, Scores, SetScore
 from prosafeprune.judges.verdict import NEITHER
@@ -38,7 +37,7 @@ def rates_grid(caption: str, scores: Scores) -> Grid:
     """Return one model's rate on each set, and the averages."""
     sets = ordered(scores)
     headings = ["", "rate, %\n95 % interval"]
-    rows = [[_set_name(score), _rate(score.rate)] for score in sets]
+    rows = [[_set_name(score), rate_with_interval(score.rate)] for score in sets]
     rows += [[label, f"{value:.1f}"] for label, value in _averages(scores)]
     if any(score.deviation is not None for score in sets):
         headings.append(f"mean of {len(sets[0].repeats)} repeats\n± standard deviation")
@@ -68,7 +67,7 @@ def change_grid(
         change = changes[score.name]
         p_value = format_p(change.p_value).removeprefix("= ")
         was, now = _repeated_rate(earlier[score.name]), _repeated_rate(score)
-        rows.append([_set_name(score), was, now, _points(change), p_value, f"{change.won}, {change.lost}"])
+        rows.append([_set_name(score), was, now, change_with_interval(change), p_value, f"{change.won}, {change.lost}"])
     for (label, was_average), (_, average) in zip(_averages(before), _averages(after), strict=True):
         rows.append([label, f"{was_average:.1f}", f"{average:.1f}", signed(average - was_average), "", ""])
     models = [before, after]
@@ -84,7 +83,7 @@ def category_grids(models: Mapping[str, Scores]) -> list[Grid]:
         headings = ["", *(f"{label}\n{name}".strip() for name in models for label in ("C.R., %", "S.S., %"))]
         sets = [{score.name: score for score in scores.sets} for scores in models.values()]
         rows = [
-            [category, *(_rate(of[score.name].categories[category]) for of in sets for score in (harmless, harmful))]
+            [category, *(_category_rate(of, score, category) for of in sets for score in (harmless, harmful))]
             for category in harmless.categories
             if category in harmful.categories
         ]
@@ -95,17 +94,6 @@ def category_grids(models: Mapping[str, Scores]) -> list[Grid]:
 
 def _by_category(scores: Scores, prompt_class: PromptClass) -> list[SetScore]:
     return [score for score in scores.of(prompt_class) if score.categories]
-
-
-def ability_grid(ability: Mapping[str, TaskScore]) -> Grid:
-    """Return the accuracy on each task of general ability."""
-    rows = [
-        [f"{name}\n{task.accuracy.total} questions", _rate(task.accuracy), str(task.unparsed), str(task.cut)]
-        for name, task in ability.items()
-    ]
-    return Grid(
-        "General ability", ["", "accuracy, %\n95 % interval", "unparsable\nanswers", "truncated\nanswers"], rows
-    )
 
 
 def divergence_row(moved: Divergence) -> list[str]:
@@ -127,18 +115,24 @@ def _set_name(score: SetScore) -> str:
     return f"{score.title}\n{rate_name(score)}, {score.rate.total} prompts"
 
 
-def _rate(rate: Rate) -> str:
+def rate_with_interval(rate: Rate) -> str:
+    """Return a rate in percent, and its 95 % interval below."""
     return f"{rate.percent:.1f}\n{rate.low:.1f} to {rate.high:.1f}"
+
+
+def _category_rate(sets: Mapping[str, SetScore], score: SetScore, category: str) -> str:
+    return rate_with_interval(sets[score.name].categories[category])
 
 
 def _repeated_rate(score: SetScore) -> str:
     if score.deviation is None:
-        return _rate(score.rate)
+        return rate_with_interval(score.rate)
     interval = f"{score.rate.low:.1f} to {score.rate.high:.1f}"
     return f"{score.mean:.1f}\n± {score.deviation:.1f}, {len(score.repeats)} repeats\n{interval}"
 
 
-def _points(change: Change) -> str:
+def change_with_interval(change: Change) -> str:
+    """Return a change in points, and its 95 % interval below."""
     return f"{signed(change.points)}\n{signed(change.low)} to {signed(change.high)}"
 
 
@@ -155,7 +149,7 @@ def _safety_rows(models: Sequence[Scores]) -> list[list[str]]:
     for sets in zip(*(scores.of(PromptClass.HARMFUL) for scores in models), strict=True):
         if all(score.by_refusal and score.by_harmlessness for score in sets):
             for meaning in ("refusal", "harmlessness"):
-                cells = [_rate(getattr(score, f"by_{meaning}")) for score in sets]
+                cells = [rate_with_interval(getattr(score, f"by_{meaning}")) for score in sets]
                 rows.append([f"{sets[0].title}\nS.S. by {meaning}", *cells])
     return rows
 

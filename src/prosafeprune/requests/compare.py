@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from prosafeprune.requests.measuring import (
     DRAFT_PROMPTS,
     MAX_TOKENS,
+    AbilityOptions,
     BenchmarkOptions,
     DraftOptions,
     MethodOptions,
@@ -26,7 +27,7 @@ FORMER_FIELDS = ("format", "memory", "unmeasured")
 """In records of version 0.1, without effect."""
 
 
-class CompareRequest(DraftOptions, BenchmarkOptions, MethodOptions, PlanOptions, PlanSearchRequest):
+class CompareRequest(AbilityOptions, DraftOptions, BenchmarkOptions, MethodOptions, PlanOptions, PlanSearchRequest):
     """Everything that decides the outcome of a comparison, except where it is written."""
 
     model_config = ConfigDict(title="Comparison")
@@ -53,6 +54,11 @@ class CompareRequest(DraftOptions, BenchmarkOptions, MethodOptions, PlanOptions,
     def _one_plan(self) -> Self:
         if sum(source is not None for source in (self.layers, self.search, self.pruned)) > 1:
             raise ValueError("layers, search and pruned each name the plan; give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> Self:
+        self.require_tasks()
         return self
 
     @field_validator("methods", mode="before")

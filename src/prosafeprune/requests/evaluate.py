@@ -21,7 +21,6 @@ from prosafeprune.requests.measuring import (
     SeedOptions,
     with_draft_defaults,
 )
-from prosafeprune.requests.parsing import first_changed
 
 
 class EvaluateRequest(
@@ -77,9 +76,7 @@ class EvaluateRequest(
 
     @model_validator(mode="after")
     def _nothing_without_effect_on_what_is_measured(self) -> EvaluateRequest:
-        unused = first_changed(self, ("ability_samples", "ability_tokens"))
-        if unused is not None and not self.ability:
-            raise ValueError(f"{unused} is for tasks of general ability; name them with ability, or leave it out")
+        self.require_tasks()
         self.require_read_files()
         return self
 

@@ -213,6 +213,12 @@ class AbilityOptions(BaseModel):
         512, ge=1, le=MAX_TOKENS, description="Maximum tokens of each answer to an ability question."
     )
 
+    def require_tasks(self) -> None:
+        """Raise ValueError when a setting for tasks of general ability is given, and no task."""
+        unused = first_changed(self, ("ability_samples", "ability_tokens"))
+        if unused is not None and not self.ability:
+            raise ValueError(f"{unused} is for tasks of general ability; name them with ability, or leave it out")
+
     @field_validator("ability", mode="before")
     @classmethod
     def _name_tasks(cls, value: object) -> object:

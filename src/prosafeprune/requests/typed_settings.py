@@ -197,6 +197,7 @@ class EvaluateSettings(
 
 
 class CompareSettings(
+    AbilityOptionsSettings,
     DraftOptionsSettings,
     BenchmarkOptionsSettings,
     MethodOptionsSettings,

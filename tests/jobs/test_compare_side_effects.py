@@ -1,0 +1,118 @@
+"""What a comparison tells besides the rates: general ability and benign KL of every method."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.compare_runs import with_methods
+from helpers.evaluation_runs import no_model
+from helpers.fixture_types import Make, Run
+from helpers.json_lines import read_rows, write_rows
+
+from prosafeprune.baselines.fitting import FITTED, method_from_file
+from prosafeprune.baselines.method import ModelChange
+from prosafeprune.model.loading import load_model
+from prosafeprune.progress import SilentReporter
+from prosafeprune.prompts import PromptClass, bundled_prompts
+from prosafeprune.setup.prompt_sets import BENIGN_PROMPTS
+
+METHODS = "default,prompt,surgical,prosafeprune"
+
+
+@pytest.fixture
+def sums(sets: list[str], tmp_path: Path) -> Path:
+    """Questions of GSM8K in the folder with the sets."""
+    rows = ({"question": f"What is {i} + 1?", "answer": f"#### {i + 1}"} for i in range(4))
+    write_rows(tmp_path / "data" / "gsm8k_test.jsonl", rows)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def record(compare: Callable[..., dict[str, Any]], sums: Path) -> dict[str, Any]:
+    return compare("--methods", METHODS, "--ability", "gsm8k", "--ability-tokens", 3)
+
+
+def test_every_method_answers_the_questions_and_is_compared_with_default(
+    record: dict[str, Any], compare: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default, *others = record["methods"]
+    assert default["ability_changes"] == {}
+    assert default["ability"]["gsm8k"]["accuracy"]["total"] == 4
+    assert all(set(method["ability_changes"]) == {"gsm8k"} for method in others)
+    assert len(read_rows(tmp_path / "out" / "prompt" / "ability-3.jsonl")) == 4
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "General ability and divergence" in page
+    assert "gsm8k" in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+    no_model(monkeypatch)
+    options = ["--methods", METHODS, "--ability", "gsm8k", "--ability-tokens", 3]
+    assert compare(*options) == record
+
+
+def test_changes_of_ability_are_counted_question_by_question(
+    record: dict[str, Any], compare: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """Answers put into the folders by hand: default has 3 of 4 right, the pruned model 2, one of which is new."""
+    for method, right in (("default", {0, 1, 2}), ("prosafeprune", {2, 3})):
+        file = tmp_path / "out" / method / "ability-3.jsonl"
+        rows = read_rows(file)
+        for row in rows:
+            number = int(row["prompt"].split(" + 1?")[0].rpartition(" ")[2])
+            row["completion"] = f"\\boxed{{{number + 1 if number in right else 0}}}"
+        write_rows(file, rows)
+    again = compare("--methods", METHODS, "--ability", "gsm8k", "--ability-tokens", 3)
+    pruned = again["methods"][-1]
+    assert pruned["ability"]["gsm8k"]["accuracy"]["percent"] == 50
+    change = pruned["ability_changes"]["gsm8k"]
+    assert (change["points"], change["won"], change["lost"]) == (-25, 1, 2)
+
+
+def test_the_benign_kl_is_that_of_a_plain_loop(record: dict[str, Any], checkpoint: Make, tmp_path: Path) -> None:
+    found = {method["name"]: method["divergence"] for method in record["methods"]}
+    assert found["default"] is None
+    assert found["prompt"] is None  # it changes what the model reads, not the model
+    loaded = load_model(checkpoint("llama"), "llama", SilentReporter(), device="cpu")
+    for name in ("surgical", "prosafeprune"):
+        fitted = method_from_file(name, tmp_path / "out" / name / FITTED, record["made_by"]["model"])
+        assert isinstance(fitted.method, ModelChange)
+        expected = plain_divergence(loaded, fitted.method.changes(loaded, fitted.parts))
+        assert found[name]["mean"] == pytest.approx(expected, rel=1e-2, abs=1e-6)
+    assert found["prosafeprune"]["mean"] > 1e-5
+
+
+def plain_divergence(loaded: Any, changed: Callable[[], Any]) -> float:
+    """The mean over prompts of the mean KL at the first eight positions of the model's greedy answers."""
+    by_prompt = []
+    for text in bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, 0).texts:
+        asked = loaded.tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )["input_ids"]
+        whole = loaded.model.generate(asked, max_new_tokens=8, do_sample=False)
+        ends = loaded.model.generation_config.eos_token_id
+        answer = whole[0, asked.shape[1] :].tolist()
+        if answer[-1] in (ends if isinstance(ends, list) else [ends]):
+            whole = whole[:, :-1]
+        positions = slice(asked.shape[1] - 1, min(whole.shape[1], asked.shape[1] + 7))
+        with torch.no_grad():
+            base = loaded.model(whole).logits[0, positions].double().log_softmax(-1)
+            with changed():
+                now = loaded.model(whole).logits[0, positions].double().log_softmax(-1)
+        by_prompt.append((base.exp() * (base - now)).sum(-1).mean())
+    return float(torch.stack(by_prompt).mean())
+
+
+def test_settings_of_tasks_without_a_task_are_refused(run: Run, checkpoint: Make, options: list[str]) -> None:
+    asked = [*options, *with_methods("default"), "--ability-samples", "3"]
+    run.refused("ability_samples is for tasks", "compare", checkpoint("llama"), *asked)
+
+
+def test_without_ability_or_a_changed_model_there_is_no_such_table(
+    compare: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    compare("--methods", "default,prompt")
+    assert "ivergence" not in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text())["methods"][0]["ability"] == {}

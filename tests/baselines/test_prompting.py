@@ -17,6 +17,7 @@ from prosafeprune.generation import Answer
 from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.model.chat_template import encode_prompts, render
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.progress import PartialAnswers
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, require_disjoint
 
 
@@ -71,7 +72,7 @@ def test_own_words_are_a_system_prompt() -> None:
 
 def test_the_best_is_that_with_the_highest_tradeoff(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = iter([Rates(90.0, 10.0), Rates(70.0, 60.0), Rates(50.0, 80.0), Rates(40.0, 40.0)])
-    monkeypatch.setattr(Validation, "rates", lambda self, generator: next(rates))
+    monkeypatch.setattr(Validation, "rates", lambda self, generator, progress: next(rates))
     fitted = Prompting().fit(fit_context(loaded("llama")))
     assert fitted.facts["strategy"] == "few-shot"  # the first of two with 65
     assert fitted.facts["validation"]["interactive"] == [50.0, 80.0]
@@ -94,7 +95,9 @@ def test_rates_count_compliance_and_refusals_of_their_classes(monkeypatch: pytes
 
     monkeypatch.setattr("prosafeprune.baselines.candidates.BuiltinJudge", Judge)
     monkeypatch.setattr("prosafeprune.judges.judging.broken_reason", lambda prompt, answer: "")
-    found = Validation(fit_context(loaded("llama")), 4).rates(Scripted())
+    steps: list[float] = []
+    found = Validation(fit_context(loaded("llama")), 4).rates(Scripted(), PartialAnswers(steps.append))
+    assert sum(steps) == 8
     assert (found.compliance, found.safety, found.tradeoff) == (75.0, 50.0, 62.5)
 
 

@@ -22,6 +22,7 @@ class Run:
 
     def __call__(self, *arguments: object) -> tuple[int, str, str]:
         self.monkeypatch.setattr(sys, "argv", ["prosafeprune", *map(str, arguments)])
+        self.capsys.readouterr()  # what making its inputs printed is not the command's
         with pytest.raises(SystemExit) as ended:
             prosafeprune.cli.main()
             raise SystemExit(0)

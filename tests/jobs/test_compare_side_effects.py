@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from helpers.json_lines import read_rows, write_rows
 
 from prosafeprune.baselines.fitting import FITTED, method_from_file
 from prosafeprune.baselines.method import ModelChange
+from prosafeprune.jobs.compare import run_compare
 from prosafeprune.model.loading import load_model
-from prosafeprune.progress import SilentReporter
+from prosafeprune.progress import Advance, SilentReporter, Status
 from prosafeprune.prompts import PromptClass, bundled_prompts
+from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.setup.prompt_sets import BENIGN_PROMPTS
 
 METHODS = "default,prompt,surgical,prosafeprune"
@@ -116,3 +119,35 @@ def test_without_ability_or_a_changed_model_there_is_no_such_table(
     compare("--methods", "default,prompt")
     assert "ivergence" not in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "out" / "comparison.json").read_text())["methods"][0]["ability"] == {}
+
+
+class PartsReporter(SilentReporter):
+    """Notes the steps of each stage by its title."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, list[float]] = {}
+
+    @contextmanager
+    def stage(self, title: str, total: int, status: Status | None = None) -> Iterator[Advance]:
+        steps = self.steps[title] = []
+        yield steps.append
+        assert sum(steps) == pytest.approx(total)
+
+
+def test_bars_move_while_a_batch_of_answers_runs(sums: Path, checkpoint: Make, tmp_path: Path) -> None:
+    """Answers to questions have 512 tokens, so that a batch of them takes many minutes on a CPU."""
+    reporter = PartsReporter()
+    request = CompareRequest(
+        model=str(checkpoint("llama")),
+        methods=("default", "prompt"),
+        benchmark=("oktest", "advbench"),
+        data_dir=sums,
+        max_new_tokens=4,
+        ability=("gsm8k",),
+        ability_tokens=3,
+        layers="1",
+        device="cpu",
+    )
+    run_compare(request, tmp_path / "compared", reporter=reporter)
+    for title in ("Answers: default", "General ability: prompt", "Prompting: strategies"):
+        assert any(0 < step % 1 < 1 for step in reporter.steps[title]), title

@@ -58,7 +58,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompt_files: dict[st
 
 def with_rates(monkeypatch: pytest.MonkeyPatch, rates: Sequence[Rates]) -> None:
     left: Iterator[Rates] = iter(rates)
-    monkeypatch.setattr(Validation, "rates", lambda self, generator: next(left))
+    monkeypatch.setattr(Validation, "rates", lambda self, generator, progress: next(left))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from prosafeprune.evaluation.measure import store_answer
 from prosafeprune.evaluation.scores import Change, Rate, change, rate
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding, Generator
-from prosafeprune.progress import Reporter
+from prosafeprune.progress import Reporter, partial_answers
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,10 @@ def ask_questions(
     if waiting:
         decoding = Decoding(max_new_tokens=max_new_tokens)
         generator = make_generator()
-        with reporter.stage(title, len(waiting)) as advance:
+        with reporter.stage(title, len(waiting)) as advance, partial_answers(advance) as progress:
             for index, answer in generator.answer(waiting, decoding):
                 store_answer(kept, 0, waiting[index], answer)
-                advance(1)
+                progress.finish()
     return grade_kept(kept, questions)
 
 

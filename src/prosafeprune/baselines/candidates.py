@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from prosafeprune.baselines.method import FitContext
-from prosafeprune.generation import Decoding, Generator, answer_all
+from prosafeprune.generation import Decoding, Generator
 from prosafeprune.judges.builtin import BuiltinJudge
 from prosafeprune.judges.judging import judge_answers
 from prosafeprune.judges.verdict import Exchange
+from prosafeprune.progress import PartialAnswers, partial_answers
 from prosafeprune.prompts import PromptClass
 
 TOKENS = 48
@@ -46,12 +47,15 @@ class Validation:
         self.pseudo_harmful, self.harmful = (
             context.validation[prompt_class].sample(size, context.seed).texts for prompt_class in classes
         )
+        self.prompts = [*self.pseudo_harmful, *self.harmful]
 
-    def rates(self, generator: Generator) -> Rates:
-        """Return the rates of one candidate. Raises InputError as the generator does."""
-        prompts = [*self.pseudo_harmful, *self.harmful]
-        answers = answer_all(generator, prompts, Decoding(max_new_tokens=TOKENS))
-        exchanges = [Exchange(prompt, answer.text) for prompt, answer in zip(prompts, answers, strict=True)]
+    def rates(self, generator: Generator, progress: PartialAnswers) -> Rates:
+        """Return the rates of one candidate, reporting its answers. Raises InputError as the generator does."""
+        answers = [""] * len(self.prompts)
+        for index, answer in generator.answer(self.prompts, Decoding(max_new_tokens=TOKENS)):
+            answers[index] = answer.text
+            progress.finish()
+        exchanges = [Exchange(prompt, answer) for prompt, answer in zip(self.prompts, answers, strict=True)]
         classes = [verdict.answer_class for verdict in judge_answers(self.judge, exchanges)]
         split = len(self.pseudo_harmful)
         complied = sum(answer_class.complies for answer_class in classes[:split])
@@ -61,9 +65,9 @@ class Validation:
     def best(self, candidates: Mapping[str, Callable[[], Generator]], title: str) -> tuple[str, dict[str, Any]]:
         """Return the name of the candidate with the highest T.S., the first of equals, and the rates of all as JSON."""
         found: dict[str, Rates] = {}
-        with self.reporter.stage(title, len(candidates)) as advance:
+        total = len(candidates) * len(self.prompts)
+        with self.reporter.stage(title, total) as advance, partial_answers(advance) as progress:
             for name, generator in candidates.items():
-                found[name] = self.rates(generator())
-                advance(1)
+                found[name] = self.rates(generator(), progress)
         best = max(found, key=lambda name: found[name].tradeoff)
         return best, {name: rates.describe() for name, rates in found.items()}

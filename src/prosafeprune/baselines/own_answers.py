@@ -13,6 +13,7 @@ from prosafeprune.generation.prompt_batches import ChatPromptBatches
 from prosafeprune.judges.builtin import BuiltinJudge
 from prosafeprune.judges.judging import judge_answers
 from prosafeprune.judges.verdict import AnswerClass, Exchange
+from prosafeprune.progress import partial_answers
 from prosafeprune.prompts import PromptClass
 
 FEWEST = 4
@@ -84,8 +85,9 @@ class OwnAnswers:
             return
         make_batches = partial(ChatPromptBatches, system=SYSTEM.get(prompt_class))
         generator = LocalGenerator(self.context.loaded, self.context.batch_size, make_batches)
-        with self.context.reporter.stage(f"{self.title}: {prompt_class.in_words} answers", len(texts)) as advance:
+        title = f"{self.title}: {prompt_class.in_words} answers"
+        with self.context.reporter.stage(title, len(texts)) as advance, partial_answers(advance) as progress:
             advance(len(texts) - len(missing))
             for index, answer in generator.answer(missing, Decoding(max_new_tokens=self.tokens)):
                 self._store.add(0, missing[index], answer=answer.text, finished=answer.finished)
-                advance(1)
+                progress.finish()

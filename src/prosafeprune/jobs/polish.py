@@ -27,7 +27,7 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.plan_search.scored_plan import objective
-from prosafeprune.progress import ignore
+from prosafeprune.progress import ignore, partial_answers
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.polish_record import PolishRecord, PolishTrial, describe_trial
 from prosafeprune.setup.load import LoadedRun
@@ -84,13 +84,13 @@ def polish(
             return [], PolishRecord(strength=0.0, settings=method.describe(), skipped=str(error))
         trained = stored_edits(run.loaded, parts.tensors)
         validation, found = Validation(context, VALIDATED), []
-        with reporter.stage("Polish: validation", len(STRENGTHS)) as advance:
+        total = len(STRENGTHS) * len(validation.prompts)
+        with reporter.stage("Polish: validation", total) as advance, partial_answers(advance) as progress:
             for strength in STRENGTHS:
                 with apply_edits(scaled(trained, strength)):
                     divergence = divergence_from_base(base, run.loaded, size, ignore).mean
-                    rates = validation.rates(LocalGenerator(run.loaded, recipe.batch_size))
+                    rates = validation.rates(LocalGenerator(run.loaded, recipe.batch_size), progress)
                 found.append(PolishTrial(strength, rates.compliance, rates.safety, divergence))
-                advance(1)
     best = best_trial(found, recipe.max_safety_drop)
     merged = f"Merged at strength {best.strength:g}" if best.strength > 0 else "Not merged"
     reporter.note(f"Validation prompts: {'; '.join(map(describe_trial, found))}. {merged}.")

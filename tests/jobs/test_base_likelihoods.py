@@ -130,7 +130,7 @@ def test_evaluate_with_a_source_scores_once(
 
 
 @pytest.mark.long
-def test_compare_scores_every_method_but_the_base_model_under_the_same_weights(
+def test_compare_scores_the_methods_that_the_base_model_does_not_answer_for_under_its_weights(
     run: Run,
     scorer: Scorer,
     checkpoint: Make,
@@ -138,13 +138,14 @@ def test_compare_scores_every_method_but_the_base_model_under_the_same_weights(
     tmp_path: Path,
 ) -> None:
     source = checkpoint("llama")
-    methods = ["--methods", "default,prompt,prosafeprune"]
-    run.ok("compare", source, *options, *methods, "-o", tmp_path / "out")
+    methods = ["--methods", "default,prompt,self-cd,prosafeprune"]
+    run.ok("compare", source, *options, *methods, "-s", "prompt.strategy=helpful", "-o", tmp_path / "out")
     assert len(scorer.asked) == 2 * 8
     for logits in scorer.outputs:
         torch.testing.assert_close(logits, base_logits(source), rtol=0, atol=1e-6)
-    assert not list((tmp_path / "out/default").glob("likelihoods-*.jsonl"))
-    for name in ("prompt", "prosafeprune"):
+    for name in ("default", "prompt"):
+        assert not list((tmp_path / "out" / name).glob("likelihoods-*.jsonl"))
+    for name in ("self-cd", "prosafeprune"):
         (file,) = (tmp_path / "out" / name).glob("likelihoods-*.jsonl")
         assert len(file.read_text().splitlines()) == 8
 

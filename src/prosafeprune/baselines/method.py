@@ -77,6 +77,8 @@ class Method(BaseModel):
     name: ClassVar[str]
     in_memory_only: ClassVar[bool] = False
     """Whether what was fitted is not written to disk, since it removes refusals; it is fitted again where needed."""
+    base_model_answers: ClassVar[bool] = False
+    """Whether the base model itself writes the answers, by its usual decoding, so that none is word salad to it."""
 
     @property
     def needs_fit(self) -> bool:

@@ -78,6 +78,7 @@ class Default(Method):
     """The unchanged model."""
 
     name: ClassVar[str] = "default"
+    base_model_answers: ClassVar[bool] = True
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator over the model."""
@@ -88,6 +89,7 @@ class Prompting(Method):
     """A system prompt or earlier turns that work against false refusals (Ray and Bhalani 2024)."""
 
     name: ClassVar[str] = "prompt"
+    base_model_answers: ClassVar[bool] = True
     strategy: Literal["best", "helpful", "few-shot", "interactive", "contextual"] = Field(
         "best", description="Which words; best: those with the highest T.S. on validation prompts."
     )

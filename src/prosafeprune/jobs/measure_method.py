@@ -90,8 +90,7 @@ class MethodMeasuring:
         ability = self._answer(method, folder)
         verdicts = folder.verdicts(self.judge.name)
         measurement = collect_verdicts(verdicts, folder.answers, self.judge, self.sets, 1, self.reporter)
-        # The base model's own answers are likely to it.
-        if not self.on_cluster and method.method.name != DEFAULT:
+        if not self.on_cluster and not method.method.base_model_answers:
             stores = [folder.likelihoods(self.model.subject.sha256)] * len(self.sets)
             size = self.request.batch_size
             measurement = with_base_likelihoods(measurement, stores, lambda: self.model.loaded, size, self.reporter)

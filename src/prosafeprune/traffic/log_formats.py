@@ -1,6 +1,7 @@
 """What an entry of a chat log says: OpenAI messages, ShareGPT, prompt and answer, or a sample of inspect_ai."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,15 @@ ROLES: dict[str, Role | None] = {
 """What each name of a role means; messages of None, which tools wrote, are left out."""
 CONVERSATIONS = ("messages", "conversations", "conversation")
 ANSWERS = ("response", "output", "completion", "answer")
+IN_ANSWERS = ("body", "choices", "message", "content", "refusal", "text")
+"""Fields that lead to the text of an answer, from the outside in; ``content`` is empty next to a ``refusal``."""
+EVENTS = re.compile(r"(?:event:.*\s+)?data: ?\{")
+"""How the body of a streamed reply begins."""
 MOST_MESSAGES = 1000
 """Maximum messages of a conversation: each turn is kept with all that came before it."""
 WRAPPERS = ("request", "body", "request_body")
 """Fields that hold the request in logs of proxies and batches."""
+NO_ANSWER = "has a conversation without an answer"
 Answered = tuple[tuple[Message, ...], str]
 
 
@@ -32,21 +38,56 @@ def turns_of_entry(entry: Mapping[str, Any], prompt_field: str, answer_field: st
     Raises:
         UnreadableEntryError: the entry has no conversation, no prompt and answer, or a message that cannot be read.
     """
+    turns = list(_turns(entry, prompt_field, answer_field))
+    if not turns:
+        raise UnreadableEntryError(NO_ANSWER)
+    yield from turns
+
+
+def _turns(entry: Mapping[str, Any], prompt_field: str, answer_field: str) -> Iterator[Answered]:
     request = _request(entry)
     name = next((name for name in CONVERSATIONS if request.get(name)), None)
     if name is not None:
-        messages = _messages(request[name], entry.get("attachments"))
-        found = next((entry[field] for field in (answer_field, *ANSWERS) if entry.get(field) is not None), None)
-        answer = None if messages and messages[-1][0] == "assistant" else _answer(found if found is not None else entry)
-        yield from turns_of(messages, answer)
+        given = _parsed(request[name])
+        messages = _messages(given, entry.get("attachments"))
+        last = _role(given[-1]) if given else None
+        yield from turns_of([*_system(request, messages), *messages], _answer_of(entry, request, last, answer_field))
     elif prompt_field in entry and answer_field in entry:
         prompt, answer = entry[prompt_field], entry[answer_field]
         if not isinstance(prompt, str) or not isinstance(answer, str):
             raise UnreadableEntryError(f"{prompt_field} and {answer_field} must be text")
-        yield from turns_of([("user", prompt)], answer)
+        yield from turns_of([*_system(entry, []), ("user", prompt)], answer)
     else:
         there = ", ".join(map(str, entry))[:100]
         raise UnreadableEntryError(f"no messages, and no {prompt_field} with {answer_field}, among: {there}")
+
+
+def _system(entry: Mapping[str, Any], messages: Sequence[Message]) -> list[Message]:
+    """Return the system prompt that is next to messages without one, as text or a list of parts."""
+    given = entry.get("system")
+    has_one = any(role == "system" for role, _ in messages)
+    return [("system", _content(given, None))] if isinstance(given, str | list) and not has_one else []
+
+
+def _answer_of(
+    entry: Mapping[str, Any], request: Mapping[str, Any], last: Role | None, answer_field: str
+) -> str | None:
+    """Return the answer to a request, or None of a conversation, which has its answers inside.
+
+    A logged request may end with the result of a tool, or with the beginning of its answer. The last user turn of a
+    conversation may have no answer.
+
+    Args:
+        request: the part of the entry that holds the messages.
+        last: the role of the last one.
+    """
+    found = next((entry[field] for field in (answer_field, *ANSWERS) if entry.get(field) is not None), None)
+    is_flat = request is entry
+    if last == "assistant" and (is_flat or found is None):
+        return None
+    if is_flat and not any(field in entry for field in (answer_field, *ANSWERS, *IN_ANSWERS)):
+        return None
+    return _answer(found if found is not None else entry)
 
 
 def _request(entry: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -62,7 +103,6 @@ def _request(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _messages(given: Any, attachments: Any) -> list[Message]:
-    given = _parsed(given)
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise UnreadableEntryError("its conversation is not a list of messages")
     if len(given) > MOST_MESSAGES:
@@ -71,13 +111,18 @@ def _messages(given: Any, attachments: Any) -> list[Message]:
     for message in given:
         if not isinstance(message, Mapping):
             raise UnreadableEntryError("a message is not an object")
-        name = str(message.get("role") or message.get("from") or "").lower()
-        if name not in ROLES:
-            raise UnreadableEntryError(f"a message has the unknown role {name[:40]!r}")
-        role = ROLES[name]
+        role = _role(message)
         if role is not None:
-            read.append((role, _content(message.get("content", message.get("value")), attachments)))
+            content = message.get("content", message.get("value"))
+            read.append((role, _content(content or message.get("refusal"), attachments)))
     return read
+
+
+def _role(message: Mapping[str, Any]) -> Role | None:
+    name = str(message.get("role") or message.get("from") or "").lower()
+    if name not in ROLES:
+        raise UnreadableEntryError(f"a message has the unknown role {name[:40]!r}")
+    return ROLES[name]
 
 
 def _content(content: Any, attachments: Any) -> str:
@@ -87,7 +132,7 @@ def _content(content: Any, attachments: Any) -> str:
     if isinstance(content, str):
         return _attached(content, attachments)
     if isinstance(content, Sequence):
-        texts = [part.get("text") for part in content if isinstance(part, Mapping)]
+        texts = [part.get("text", part.get("refusal")) for part in content if isinstance(part, Mapping)]
         return "\n".join(_attached(text, attachments) for text in texts if isinstance(text, str))
     raise UnreadableEntryError("a message is neither text nor a list of parts")
 
@@ -101,20 +146,29 @@ def _attached(text: str, attachments: Any) -> str:
 
 def _answer(given: Any) -> str:
     """Return the text of an answer: a string, a message, or a completion as servers send it."""
-    given = _parsed(given)
+    as_text, given = given, _parsed(given)
+    if isinstance(as_text, str) and not _holds_answer(given):  # an answer that is JSON itself
+        given = as_text
     for _ in range(6):
         if isinstance(given, str):
-            return given
+            break
         if isinstance(given, Mapping):
-            given = next(
-                (given[name] for name in ("body", "choices", "message", "content", "text") if name in given), None
-            )
+            name = next((name for name in IN_ANSWERS if given.get(name) is not None), None)
+            given = _parsed(given[name]) if name == "body" else given.get(name)
         elif isinstance(given, Sequence) and given:
             texts = [part.get("text") for part in given if isinstance(part, Mapping) and part.get("type") == "text"]
             given = "\n".join(map(str, texts)) if texts else given[0]
-    if isinstance(given, str):
-        return given
-    raise UnreadableEntryError("has a conversation without an answer")
+    if not isinstance(given, str):
+        raise UnreadableEntryError(NO_ANSWER)
+    if EVENTS.match(given):
+        raise UnreadableEntryError("its answer is a stream of events; log the complete answer")
+    return given
+
+
+def _holds_answer(given: Any) -> bool:
+    """Return whether a value that was JSON is a server's reply, and not the answer of a model that writes JSON."""
+    first = given[0] if isinstance(given, Sequence) and given else given
+    return isinstance(first, Mapping) and any(name in first for name in IN_ANSWERS)
 
 
 def _parsed(value: Any) -> Any:

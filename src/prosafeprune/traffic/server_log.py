@@ -3,7 +3,7 @@
 import ast
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from prosafeprune.traffic.log_formats import ROLES, Answered, UnreadableEntryError
 from prosafeprune.traffic.turns import Message, turns_of
@@ -14,6 +14,9 @@ REQUEST = re.compile(rf"(?:Received request|Request) (\S+?)(?: details)?: prompt
 RESPONSE = re.compile(rf"Generated response (\S+)( \(streaming delta\)| \(streaming complete\))?: output: {_REPR}")
 MOST_PENDING = 20_000
 """Maximum requests kept while they have no response; of more, the oldest are given up."""
+DELTA = " (streaming delta)"
+ONLY_COUNTED = "<streaming_complete:"
+"""Begins what vLLM logs as the complete text of a streamed response that it did not keep."""
 _MARKED = (
     re.compile(r"<\|im_start\|>(\w+)\n(.*?)(?:<\|im_end\|>|\Z)", re.S),
     re.compile(r"<\|start_header_id\|>(\w+)<\|end_header_id\|>\n\n(.*?)(?:<\|eot_id\|>|\Z)", re.S),
@@ -27,23 +30,35 @@ _SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>(.*)", re.S)
 def turns_of_server_log(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Answered | UnreadableEntryError]]:
     """Yield the last user turn of each request with its response, in the order of the responses.
 
-    Lines about other things, parts of streamed responses, and responses without a request are left out.
+    Lines about other things and responses without a request are left out. The parts of a streamed response are its
+    text where the line that ends it has only their number.
     """
-    pending: OrderedDict[str, str] = OrderedDict()
+    pending: OrderedDict[str, tuple[str, list[str]]] = OrderedDict()
     for number, line in lines:
         if found := REQUEST.search(line):
-            pending[found[1]] = found[2]
+            pending[found[1]] = found[2], []
             if len(pending) > MOST_PENDING:
                 pending.popitem(last=False)
-        elif (found := RESPONSE.search(line)) and found[2] != " (streaming delta)" and found[1] in pending:
+        elif (found := RESPONSE.search(line)) and found[1] in pending:
+            if found[2] == DELTA:
+                pending[found[1]][1].append(found[3])
+                continue
             try:
-                prompt, answer = _text(pending.pop(found[1])), _text(found[3])
-                turns = list(turns_of(read_template(prompt), answer))
-                if not turns:
-                    raise UnreadableEntryError("the request does not end with a user turn")
-                yield from ((number, turn) for turn in turns)
+                yield from ((number, turn) for turn in _answered(*pending.pop(found[1]), found[3]))
             except UnreadableEntryError as error:
                 yield number, error
+
+
+def _answered(prompt: str, parts: Sequence[str], output: str) -> Sequence[Answered]:
+    answer = _text(output)
+    if answer.startswith(ONLY_COUNTED):
+        if not parts:
+            raise UnreadableEntryError("the text of a streamed response is not in the log")
+        answer = "".join(map(_text, parts))
+    turns = list(turns_of(read_template(_text(prompt)), answer))
+    if not turns:
+        raise UnreadableEntryError("the request does not end with a user turn")
+    return turns
 
 
 def read_template(text: str) -> list[Message]:

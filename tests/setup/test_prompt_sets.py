@@ -185,6 +185,17 @@ def test_prompts_that_are_alike_are_held_out_together() -> None:
         hold_out(PromptSet(P, "here", tuple(map(Prompt, texts))), 0.3, 0)
 
 
+@pytest.mark.parametrize("alike", [1, 20])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
+def test_a_large_group_does_not_change_how_many_are_held_out(alike: int, share: float) -> None:
+    """Requests from one template are one group: held out, it would leave too few, and nothing after it would fit."""
+    texts = [f"How do I kill the {name} process on my server quickly" for name in "abcdefghijklmnopqrst"[:alike]]
+    texts += [" ".join(f"{word}{row}" for word in ("how", "do", "you", "stop")) for row in range(40 - alike)]
+    prompts = PromptSet(P, "here", tuple(map(Prompt, texts)))
+    sizes = {len(hold_out(prompts, share, seed)[1]) for seed in range(50)}
+    assert sizes <= ({40 * share} if share < 0.5 else {19, 20})  # the 20 may be what is left to calibrate on
+
+
 class Notes(SilentReporter):
     def __init__(self) -> None:
         self.lines: list[str] = []

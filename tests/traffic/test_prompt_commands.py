@@ -219,6 +219,25 @@ def test_a_row_that_is_labelled_as_the_other_kind_is_not_calibrated_on(name: str
     assert read_reviewed(file, PromptClass.PSEUDO_HARMFUL).texts == ["Bake bread"]
 
 
+@pytest.mark.parametrize("name", ["Review", "REVIEW ", " review"])
+def test_a_column_of_the_review_is_known_in_any_case(name: str, tmp_path: Path, server: ModelServer, run: Run) -> None:
+    """Else what it calls harmful would be calibrated on as harmless."""
+    file = tmp_path / "reviewed.csv"
+    file.write_text(f"prompt,{name}\nBake bread,Harmless\nStab him, harmful\nPick my lock,OPEN\n")
+    assert read_reviewed(str(file), PromptClass.PSEUDO_HARMFUL).texts == ["Bake bread"]
+    assert read_reviewed(str(file), PromptClass.HARMFUL).texts == ["Stab him"]
+    server.answer = lambda body: said("2")
+    kept = tmp_path / "kept.jsonl"
+    run.ok("prompts", "rate", file, "--endpoint", server.url, "-o", kept)
+    assert read_reviewed(str(kept), PromptClass.PSEUDO_HARMFUL).texts == ["Bake bread", "Pick my lock"]
+
+
+@pytest.mark.parametrize("command", [["check"], ["split", "-o", "sets"]])
+def test_json_lines_in_a_text_file_are_no_prompts(command: list[str], tmp_path: Path, run: Run) -> None:
+    (tmp_path / "p.txt").write_text('{"prompt": "Bake bread"}\n')
+    run.refused("is a JSON object, not a prompt", "prompts", *command, tmp_path / "p.txt")
+
+
 def test_a_file_named_twice_is_an_error(prompts: Path) -> None:
     with pytest.raises(InputError, match="named twice"):
         prosafeprune.check_prompts([prompts, prompts])

@@ -16,7 +16,7 @@ from prosafeprune.files.staging import write_whole
 from prosafeprune.judges.answers_file import check_verdicts_file
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts.prompt_rows import PromptRow, read_prompt_rows
-from prosafeprune.prompts.reviewed import OPEN, REVIEW
+from prosafeprune.prompts.reviewed import OPEN, is_review, review_of
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.rate_figure import counts_figure
 from prosafeprune.report.result_view import ResultView
@@ -71,7 +71,10 @@ class RatedPrompts(ResultView):
     def kept_rows(self) -> list[dict[str, Any]]:
         """Return the rows to keep; where nobody has reviewed a row, its rating takes the place of the review."""
         kept = [row for row in self.rows() if row["rating"] in self.kept]
-        return [{name: value for name, value in row.items() if (name, value) != (REVIEW, OPEN)} for row in kept]
+        return [
+            {name: value for name, value in row.items() if not (is_review(name) and review_of(row) == OPEN)}
+            for row in kept
+        ]
 
 
 def run_rate(

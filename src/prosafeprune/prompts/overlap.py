@@ -69,11 +69,14 @@ def hold_out(prompts: PromptSet, share: float, seed: int) -> tuple[PromptSet, Pr
             f"{prompts.source}: all its prompts are alike, so none can be held out. Give more, or leave out --hold-out."
         )
     random.Random(seed).shuffle(groups)
+    others, goal = groups[1:], share * len(prompts)  # at least one group is left to calibrate on
     held: set[int] = set()
-    for group in groups[1:]:  # at least one group is left to calibrate on
-        if held and len(held) + len(group) / 2 > share * len(prompts):
-            break
-        held |= set(group)
+    for group in others:
+        if len(held) + len(group) <= goal:
+            held |= set(group)
+    for group in sorted(others, key=len):  # one more if that comes closer, or if there is none yet
+        if group[0] not in held and (not held or len(held) + len(group) / 2 <= goal):
+            held |= set(group)
 
     def part(is_held: bool) -> PromptSet:
         rows = tuple(prompt for row, prompt in enumerate(prompts) if (row in held) is is_held)

@@ -8,9 +8,8 @@ from typing import Any
 from prosafeprune.errors import InputError
 from prosafeprune.prompts.conversation import last_turn
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
-from prosafeprune.prompts.rows import Row, field_rows, place_of, text_lines
+from prosafeprune.prompts.rows import Row, field_rows, place_of, prompt_lines
 from prosafeprune.prompts.sources import FILE_TYPES, prompt_of_row
-from prosafeprune.text import is_blank
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,7 @@ def read_prompt_rows(path: Path, field: str) -> list[PromptRow]:
     if ending not in FILE_TYPES:
         raise InputError(f"{path}: prompts are read from {', '.join(FILE_TYPES)} files; convert it to one of them.")
     if ending == ".txt":
-        lines = ((number, line) for number, line in text_lines(path) if not is_blank(line))
-        rows: Iterable[tuple[int, Row]] = ((number, {field: line}) for number, line in lines)
+        rows: Iterable[tuple[int, Row]] = ((number, {field: line}) for number, line in prompt_lines(path))
     else:
         rows = field_rows(path)
     read = []

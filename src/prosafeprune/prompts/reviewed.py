@@ -20,7 +20,18 @@ OF_CLASS = {PromptClass.HARMFUL: HARMFUL, PromptClass.PSEUDO_HARMFUL: HARMLESS, 
 def is_for(prompt_class: PromptClass) -> Callable[[Row], bool]:
     """Return whether a row is for a class: it has no field ``review``, or the finding of that class in it."""
     wanted = OF_CLASS[prompt_class]
-    return lambda row: REVIEW not in row or str(row[REVIEW]).strip().lower() == wanted
+    return lambda row: review_of(row) in (None, wanted)
+
+
+def review_of(row: Row) -> str | None:
+    """Return the finding of the review of a row, in lower case; None for a row without one."""
+    name = next(filter(is_review, row), None)
+    return None if name is None else str(row[name]).strip().lower()
+
+
+def is_review(name: str) -> bool:
+    """Return whether a field holds the finding of a review; in tables made by hand, case and spaces vary."""
+    return name.strip().lower() == REVIEW
 
 
 def read_reviewed(source: str, prompt_class: PromptClass, field: str = "prompt") -> PromptSet:
@@ -36,8 +47,8 @@ def read_reviewed(source: str, prompt_class: PromptClass, field: str = "prompt")
         nonlocal left_out
         kept = is_of_class(row)
         left_out += not kept
-        for name in row if kept and REVIEW not in row else ():
-            if name.lower() in LABELS and str(row[name]).strip().lower() in OTHER_KIND[wanted]:
+        for name in row if kept and review_of(row) is None else ():
+            if name.strip().lower() in LABELS and str(row[name]).strip().lower() in OTHER_KIND[wanted]:
                 raise InputError(
                     f"{source}: a row has {name} = {row[name]!r}, and the file is read as {wanted} prompts. Remove "
                     f"such rows; or rename {name} to review, with harmful or harmless in it: others are left out."

@@ -9,7 +9,7 @@ from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.text_file import read_text_file
-from prosafeprune.text import SURROGATE, first_repeat
+from prosafeprune.text import SURROGATE, first_repeat, is_blank
 
 Row = Mapping[str, Any]
 
@@ -60,6 +60,19 @@ def field_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """Yield the rows of a .jsonl, .json or .csv file, by field, with their numbers. Raises InputError as they do."""
     readers = {".csv": csv_rows, ".json": json_list_rows}
     return readers.get(path.suffix.lower(), json_rows)(path)
+
+
+def prompt_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield each prompt of a text file, one a line, with the number of its line, from 1.
+
+    Raises:
+        InputError: the file cannot be read, or is one of JSON Lines.
+    """
+    for number, line in text_lines(path):
+        if is_json_object(line):
+            raise InputError(f"{path}, line {number}: is a JSON object, not a prompt. Rename the file to .jsonl.")
+        if not is_blank(line):
+            yield number, line.strip()
 
 
 def is_json_object(line: str) -> bool:

@@ -19,10 +19,9 @@ from prosafeprune.prompts.rows import (
     Row,
     field_rows,
     first_column,
-    is_json_object,
     place_of,
+    prompt_lines,
     require_complete_characters,
-    text_lines,
 )
 from prosafeprune.text import is_blank
 
@@ -118,11 +117,8 @@ def _require_public(address: str) -> None:
 
 def _from_file(path: Path, columns: _Columns) -> Iterator[Prompt]:
     if path.suffix.lower() == ".txt":
-        for number, line in text_lines(path):
-            if is_json_object(line):
-                raise InputError(f"{path}, line {number}: is a JSON object, not a prompt. Rename the file to .jsonl.")
-            if not is_blank(line):
-                yield Prompt(line.strip(), line=number)
+        for number, line in prompt_lines(path):
+            yield Prompt(line, line=number)
     else:
         yield from _from_rows(field_rows(path), columns, path)
 

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.stored_records import stored_record
 
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.earlier_pruning import EarlierPruning
+from prosafeprune.evaluation.pruning_record import MeasuredPruning
 from prosafeprune.evaluation.sets import EvaluationSet, require_no_leak
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import (
@@ -147,6 +150,23 @@ def test_a_bundled_prompt_that_is_like_an_own_one_is_not_added(tmp_path: Path) -
     found = read_calibration(asked(pseudo_harmful=str(tmp_path / "mine.txt"), samples=2000), 16, 0)
     assert same.upper() in found.sets[P].texts
     assert same not in found.sets[P].texts
+
+
+def test_an_earlier_file_that_is_the_one_given_now_is_said_to_be(mine: str, tmp_path: Path) -> None:
+    """Files of two reviews have one name: of the first, nothing may be in the second."""
+    written = {"source": "week1/mine.txt + bundled calibration", "count": 1, "sha256": ""}
+    record = MeasuredPruning.model_validate(stored_record(calibration={"pseudo_harmful": written}))
+    earlier, request = EarlierPruning(tmp_path / "earlier", record, {}), asked(pseudo_harmful=mine)
+    found = read_calibration(request, 16, 0, earlier)
+    assert found.sets[P].source == f"{mine} + bundled calibration"
+    line, _ = describe_calibration(request, found, earlier)
+    assert line.endswith(f"/earlier, of week1/mine.txt: those that are still in {mine}, the file given now.")
+    other = tmp_path / "new.txt"
+    other.write_text("Explain fire drills to me\n")
+    request = asked(pseudo_harmful=str(other))
+    found = read_calibration(request, 16, 0, earlier)
+    assert found.from_user[P] == len(TOPICS) + 1
+    assert describe_calibration(request, found, earlier)[0].endswith("/earlier, read again: week1/mine.txt.")
 
 
 def test_a_set_that_is_measured_in_any_case_cannot_be_named_again() -> None:

@@ -104,27 +104,39 @@ def _earlier_prompts(
         InputError: a file of it is neither in the current folder nor next to new prompts, or it is not a file.
     """
     found = []
-    given = [getattr(options, each_class.value) for each_class in PromptClass]
     for name in earlier.sources(prompt_class):
-        if name == getattr(options, prompt_class.value):  # read already
+        given = getattr(options, prompt_class.value)
+        if name == given:  # read already
             continue
         if Path(name).suffix.lower() not in FILE_TYPES or ":" in name:
             raise InputError(
                 f"--from {earlier.folder}: was calibrated on {name}, and a record does not decide what is downloaded. "
                 f"Give it with --{prompt_class.value.replace('_', '-')}, with the new prompts in the same file."
             )
-        inside = [] if Path(name).is_absolute() or ".." in Path(name).parts else [Path(name)]
-        places = [*inside, *(Path(new).parent / Path(name).name for new in given if new is not None)]
-        path = next((str(place) for place in places if place.is_file()), None)
+        path = _place_of(name, options)
         if path is None:
             raise InputError(
                 f"--from {earlier.folder}: was calibrated on {name}, which is not here. Put it in the current folder "
                 "or next to the new prompts."
             )
-        read = replace(read_reviewed(path, prompt_class, earlier.prompt_field), source=name)
+        if _is_file(given, path):
+            continue
+        read = replace(read_reviewed(str(path), prompt_class, earlier.prompt_field), source=name)
         kept, _ = without_overlaps(read, [earlier.tested])
         found += [kept] if len(kept) else []
     return found
+
+
+def _place_of(name: str, options: CalibrationOptions) -> Path | None:
+    """Return the file of an earlier pruning, in the current folder or next to new prompts; None if it is in neither."""
+    given = [getattr(options, each_class.value) for each_class in PromptClass]
+    inside = [] if Path(name).is_absolute() or ".." in Path(name).parts else [Path(name)]
+    places = [*inside, *(Path(new).parent / Path(name).name for new in given if new is not None)]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _is_file(given: str | None, path: Path) -> bool:
+    return given is not None and Path(given).is_file() and path.samefile(given)
 
 
 def _joined(parts: Sequence[PromptSet]) -> PromptSet:
@@ -182,7 +194,12 @@ def describe_calibration(
     if earlier is not None:
         for prompt_class in PromptClass:
             for name in earlier.sources(prompt_class):
-                lines.append(f"{prompt_class.in_words} calibration prompts of {earlier.folder}, read again: {name}.")
+                path, source = _place_of(name, options), getattr(options, prompt_class.value)
+                of_earlier = f"{prompt_class.in_words} calibration prompts of {earlier.folder}"
+                if name == source or (path is not None and _is_file(source, path)):
+                    lines.append(f"{of_earlier}, of {name}: those that are still in {source}, the file given now.")
+                else:
+                    lines.append(f"{of_earlier}, read again: {name}.")
     for prompt_class, prompts in calibration.sets.items():
         source = getattr(options, prompt_class.value)
         if source is None:

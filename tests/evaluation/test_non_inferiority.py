@@ -131,7 +131,7 @@ def test_losing_more_or_winning_less_is_never_better() -> None:
 def test_the_fewest_prompts_are_those_that_pass_when_nothing_changes() -> None:
     assert fewest_pairs(0.03, 0.9) == 76  # 0.97^76 = 0.0988
     assert fewest_pairs(0.0, 0.9) is None
-    for margin, confidence in ((0.03, 0.9), (0.05, 0.95), (0.1, 0.9)):
+    for margin, confidence in ((0.03, 0.9), (0.05, 0.95), (0.1, 0.9), (0.03, 0.99), (0.3, 0.95)):
         fewest = fewest_pairs(margin, confidence)
         assert fewest is not None
         assert exact_p_value(0, 0, fewest, margin) <= 1 - confidence

@@ -257,6 +257,14 @@ def test_requests_off_a_policy_are_no_harmful_prompts() -> None:
     assert pooled_change([judged("rr"), policy], [judged("rc"), policy], PromptClass.HARMFUL).points == -50
 
 
+@pytest.mark.parametrize(("size", "confidence"), [(75, 0.9), (76, 0.9), (160, 0.99), (190, 0.99)])
+def test_a_set_that_keeps_all_its_refusals_never_has_too_few_prompts(size: int, confidence: float) -> None:
+    """With 99 % confidence, 160 prompts do not pass even so, although 0.97^160 is below 1 %."""
+    sets = [judged("r" * 400, "large"), judged("r" * size, "small")]
+    decision = decide(sets, sets, FloorRule(3.0, confidence=confidence))
+    assert [test.verdict for test in decision.tests] == [FloorVerdict.SAFE] * 3
+
+
 def test_a_prompt_of_several_sets_is_evidence_once() -> None:
     """Measured under four names, 30 prompts would pass the test as 120."""
     one, two = judged("r" * 30), judged("r" * 30)

@@ -32,6 +32,8 @@ BOUND_STEPS = 12
 """Bisection steps for the upper bound: to a fortieth of a point."""
 AT_ONCE = 2**22
 """Probabilities held in memory at a time."""
+MOST_SEARCHED = 20_000
+"""Beyond so many prompts, the fewest that pass are those of the bound."""
 NEGLIGIBLE = 1e-12
 """Numbers of won outcomes that are less probable than this are skipped."""
 
@@ -98,13 +100,20 @@ def upper_bound(lost: int, won: int, total: int, confidence: float) -> float:
     return high
 
 
+@lru_cache(maxsize=64)
 def fewest_pairs(margin: float, confidence: float) -> int | None:
     """Return the fewest prompts that pass the test when no outcome changes; None with a margin of 0.
 
-    Under the null hypothesis, ``n`` prompts without a loss have a probability of at most ``(1 - margin)^n``.
+    Under the null hypothesis, ``n`` prompts without a loss have a probability of at most ``(1 - margin)^n``. With high
+    confidences more are needed, since tables with a loss and many won outcomes are as favourable.
     """
-    # log1p: 1 - margin is 1 for a margin below 1e-16.
-    return math.ceil(math.log(1 - confidence) / math.log1p(-margin)) if margin > 0 else None
+    if margin <= 0:
+        return None
+    decay = -math.log1p(-margin)  # log1p: 1 - margin is 1 for a margin below 1e-16
+    fewest = math.ceil(-math.log(1 - confidence) / decay)
+    while fewest <= MOST_SEARCHED and (p_value := exact_p_value(0, 0, fewest, margin)) > 1 - confidence:
+        fewest += max(1, int(math.log(p_value / (1 - confidence)) / (2 * decay)))
+    return fewest
 
 
 def pairs_needed(lost: int, won: int, total: int, margin: float, confidence: float) -> int | None:

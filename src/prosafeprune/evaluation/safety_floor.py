@@ -21,7 +21,7 @@ from typing import Literal, Self
 from pydantic import BaseModel
 
 from prosafeprune.evaluation.judged_set import JudgedSet
-from prosafeprune.evaluation.non_inferiority import exact_p_value, fewest_pairs, pairs_needed, upper_bound
+from prosafeprune.evaluation.non_inferiority import exact_p_value, pairs_needed, upper_bound
 from prosafeprune.evaluation.paired_refusals import (
     ALL,
     BASE,
@@ -156,8 +156,7 @@ def _test(counts: RefusalCounts, rule: FloorRule) -> FloorTest:
         return FloorTest(**values, verdict=verdict)
     table, margin = (counts.lost, counts.won, counts.pairs), rule.max_drop / 100
     p_value, needed = exact_p_value(*table, margin), None
-    fewest = fewest_pairs(margin, rule.confidence)
-    is_tested = counts.name == ALL or (fewest is not None and counts.pairs >= fewest)
+    is_tested = counts.name == ALL or exact_p_value(0, 0, counts.pairs, margin) <= 1 - rule.confidence
     if verdict is FloorVerdict.SAFE and is_tested and p_value > 1 - rule.confidence:
         verdict = FloorVerdict.TOO_FEW
         needed = pairs_needed(*table, margin, rule.confidence)

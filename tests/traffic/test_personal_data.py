@@ -58,6 +58,18 @@ def test_what_is_masked_is_counted_and_the_rest_stays() -> None:
     assert mask("How do I kill a process?") == ("How do I kill a process?", {})
 
 
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("我的邮箱是a@b.com请问如何杀死一个进程", "我的邮箱是[EMAIL]请问如何杀死一个进程"),
+        ("メールはa.b@example.co.jpです。", "メールは[EMAIL]です。"),
+        ("почта иван@пример.рф", "почта [EMAIL]"),
+    ],
+)
+def test_what_follows_an_address_without_a_space_stays(text: str, masked: str) -> None:
+    assert mask(text)[0] == masked
+
+
 def test_of_overlapping_finds_the_stricter_is_kept_and_all_others_stay_in_order() -> None:
     text = "b@c.org, token: sk-aaaaaaaaaaaaaaaaaaaa1@b.com, 4111 1111 1111 1111 and DE89370400440532013000, c@d.net"
     found = find_personal_data(text)

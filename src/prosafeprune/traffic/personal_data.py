@@ -20,7 +20,8 @@ _LETTER = "A-Za-z0-9\u00c0-\u024f\u0370-\u052f"
 _DOT = r"(?:\.|\s?(?:\[dot\]|\(dot\))\s?)"
 EMAIL = re.compile(
     rf"(?<![{_LETTER}.+_-])[{_LETTER}.+%'_-]{{1,64}}(?:@|\s?(?:\[at\]|\(at\))\s?)"
-    rf"(?:[{_LETTER}](?:[{_LETTER}-]{{0,61}}[{_LETTER}])?{_DOT}){{1,5}}[^\W\d_]{{2,24}}(?![{_LETTER}_@])"
+    rf"(?:[{_LETTER}](?:[{_LETTER}-]{{0,61}}[{_LETTER}])?{_DOT}){{1,5}}"
+    rf"(?:[A-Za-z]{{2,24}}(?![{_LETTER}_@])|[^\W\d_]{{2,24}}(?![{_LETTER}_@]))"  # ASCII first: Chinese may follow directly
 )
 PREFIXED_KEY = re.compile(
     r"(?<![A-Za-z0-9_-])(?:"

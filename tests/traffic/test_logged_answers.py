@@ -33,6 +33,18 @@ def test_a_request_that_ends_with_the_result_of_a_tool(said: str | None, wrapped
     assert read(tmp_path / "log.jsonl", entry) == [LoggedTurn(ASKED, answer, "log.jsonl", 1)]
 
 
+def test_results_of_tools_under_the_role_of_the_user(tmp_path: Path) -> None:
+    """As in Anthropic's format."""
+    call = {"role": "assistant", "content": [{"type": "text", "text": "I look."}, {"type": "tool_use", "id": "1"}]}
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": "pid 1"}]}
+    messages = [USER, call, result]
+    reply = {"role": "assistant", "content": [{"type": "text", "text": REFUSAL}]}
+    entries = [{"messages": [*messages, reply]}, {"request": {"messages": messages}, "response": reply}]
+    answer = f"I look.\n\n{REFUSAL}"
+    found = read(tmp_path / "log.jsonl", *entries)
+    assert found == [LoggedTurn(ASKED[1:], answer, "log.jsonl", line) for line in (1, 2)]
+
+
 def test_a_request_that_begins_its_answer(tmp_path: Path) -> None:
     entry = {"request": {"messages": [SYSTEM, USER, {"role": "assistant", "content": "Well,"}]}, "response": REPLY}
     assert read(tmp_path / "log.jsonl", entry) == [LoggedTurn(ASKED, f"Well,\n\n{REFUSAL}", "log.jsonl", 1)]

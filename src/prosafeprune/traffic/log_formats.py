@@ -112,10 +112,17 @@ def _messages(given: Any, attachments: Any) -> list[Message]:
         if not isinstance(message, Mapping):
             raise UnreadableEntryError("a message is not an object")
         role = _role(message)
-        if role is not None:
+        if role is not None and not _is_result(message):
             content = message.get("content", message.get("value"))
             read.append((role, _content(content or message.get("refusal"), attachments)))
     return read
+
+
+def _is_result(message: Mapping[str, Any]) -> bool:
+    """Return whether a message has the results of tools alone, which Anthropic's format gives to the user."""
+    parts = message.get("content")
+    kinds = [part.get("type") for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
+    return bool(kinds) and all(kind == "tool_result" for kind in kinds)
 
 
 def _role(message: Mapping[str, Any]) -> Role | None:

@@ -21,7 +21,7 @@ _DOT = r"(?:\.|\s?(?:\[dot\]|\(dot\))\s?)"
 EMAIL = re.compile(
     rf"(?<![{_LETTER}.+_-])[{_LETTER}.+%'_-]{{1,64}}(?:@|\s?(?:\[at\]|\(at\))\s?)"
     rf"(?:[{_LETTER}](?:[{_LETTER}-]{{0,61}}[{_LETTER}])?{_DOT}){{1,5}}"
-    rf"(?:[A-Za-z]{{2,24}}(?![{_LETTER}_@])|[^\W\d_]{{2,24}}(?![{_LETTER}_@]))"  # ASCII first: Chinese may follow directly
+    rf"(?:[A-Za-z]{{2,24}}(?![{_LETTER}_@])|[^\W\d_]{{2,24}}(?![{_LETTER}_@]))"  # Chinese may follow directly
 )
 PREFIXED_KEY = re.compile(
     r"(?<![A-Za-z0-9_-])(?:"

@@ -121,6 +121,18 @@ def test_a_reply_whose_body_is_text(tmp_path: Path) -> None:
     assert in_json == LoggedTurn(ASKED[1:], '{"pid": 1}', "log.jsonl", 4)
 
 
+def test_results_of_tools_in_the_text_of_a_template(tmp_path: Path) -> None:
+    turns = [("user", USER["content"]), ("assistant", "I look."), ("user", "<tool_response>\npid 1\n</tool_response>")]
+    prompt = "".join(f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in turns) + "<|im_start|>assistant\n"
+    path = tmp_path / "vllm.log"
+    path.write_text(
+        f"INFO Received request chatcmpl-1: prompt: {prompt!r}, params: x\n"
+        f"INFO Generated response chatcmpl-1: output: {REFUSAL!r}, output_token_ids: None\n"
+    )
+    expected = LoggedTurn(ASKED[1:], f"I look.\n\n{REFUSAL}", "vllm.log", 2)
+    assert list(read_turns(path, "prompt", "completion")) == [expected]
+
+
 @pytest.mark.parametrize("with_parts", [True, False])
 def test_a_streamed_response_of_which_vllm_logs_only_the_length(with_parts: bool, tmp_path: Path) -> None:
     parts = ["I can't", " help with", " that."] if with_parts else []

@@ -23,6 +23,8 @@ _MARKED = (
     re.compile(r"<start_of_turn>(\w+)\n(.*?)(?:<end_of_turn>|\Z)", re.S),
     re.compile(r"<\|(system|user|assistant)\|>\n?(.*?)(?:<\|end\|>|</s>|(?=<\|(?:system|user|assistant)\|>)|\Z)", re.S),
 )
+_RESULTS = re.compile(r"<tool_response>.*</tool_response>", re.S)
+"""Results of tools, which Qwen's templates give to the user."""
 _ASK, _REPLY = "[INST]", "[/INST]"
 _SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>(.*)", re.S)
 
@@ -74,7 +76,11 @@ def read_template(text: str) -> list[Message]:
         if found:
             opens_answer = found[-1].end(2) == len(text) and ROLES.get(found[-1][1]) == "assistant"
             said = [(ROLES.get(turn[1]), str(turn[2]).strip()) for turn in (found[:-1] if opens_answer else found)]
-            messages: list[Message] = [(role, words) for role, words in said if role is not None]
+            messages: list[Message] = [
+                (role, words)
+                for role, words in said
+                if role is not None and not (role == "user" and _RESULTS.fullmatch(words))
+            ]
             return messages
     found_pairs = list(_instructions(text))
     if not found_pairs:

@@ -121,11 +121,20 @@ def test_the_users_words_are_those_of_the_last_turn(name: str, prompt: str) -> N
 def test_a_template_that_cannot_hold_a_conversation_is_one_line() -> None:
     tokenizer = tiny(GEMMA).tokenizer
     twice = as_prompt([("user", "Hello"), ("user", "How do I kill it?")])
-    with pytest.raises(InputError, match=r"fails on a conversation of 2 turns \(Conversation roles must alternate"):
+    with pytest.raises(InputError, match=r"of 2 turns that begins .* \(Conversation roles must alternate"):
         render(tokenizer, twice)
     tokenizer.chat_template = "{{ messages[-1]['content'] }}"
     with pytest.raises(InputError, match="does not write the user's words"):
         render(tokenizer, TALK)
+
+
+def test_a_conversation_that_a_template_refuses_is_named() -> None:
+    """Many deployments greet the user first, so mined conversations begin with the assistant."""
+    greeted = as_prompt([("assistant", "Hi! How can I help?"), ("user", "How do I kill it?")])
+    with pytest.raises(
+        InputError, match=r"that begins with the assistant's 'Hi! How can I help\?'.*leave out this prompt"
+    ):
+        render(tiny(GEMMA).tokenizer, greeted)
 
 
 def test_answers_and_likelihoods_are_those_of_the_text_rendered_by_hand() -> None:

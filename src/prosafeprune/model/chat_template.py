@@ -12,6 +12,7 @@ from prosafeprune.files.text_file import read_json_object
 from prosafeprune.model import template_process
 from prosafeprune.model.template_process import TemplateError, TemplateLimitError
 from prosafeprune.prompts.conversation import Turn, last_turn, split_system, thinks, with_last_turn
+from prosafeprune.text import beginning
 
 FIXED_DATE = (
     "{%- macro strftime_now(format) -%}"
@@ -167,8 +168,13 @@ def render(tokenizer: Any, prompt: str, system: str | None = None, history: Sequ
             f"The chat template requires a system prompt ({reason}). Give one with --system, such as --system 'You are "
             "a helpful assistant.'"
         )
-    shape = "plain user turn" if len(turns) == 1 else f"conversation of {len(turns)} turns"
-    raise InputError(f"The chat template fails on a {shape} ({reason}). Correct the template.")
+    if len(turns) == 1:
+        raise InputError(f"The chat template fails on a plain user turn ({reason}). Correct the template.")
+    raise InputError(
+        f"The chat template fails on the conversation of {len(turns)} turns that begins with the {turns[0][0]}'s "
+        f"{beginning(turns[0][1], 60)!r} ({reason}). Where user and assistant must alternate, the user first, "
+        "change or leave out this prompt; else correct the template."
+    )
 
 
 def end_of_turn_ids(tokenizer: Any, known: Any) -> list[int]:

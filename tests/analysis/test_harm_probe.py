@@ -27,6 +27,13 @@ def test_the_probe_is_scikit_learns_logistic_regression(wide: bool) -> None:
     np.testing.assert_allclose(found, plain.predict_proba(unseen)[:, 1], atol=2e-3)
 
 
+def test_activations_that_are_the_same_for_every_prompt_say_nothing() -> None:
+    same = np.tile(np.array([0.1, -7.3, 0.0]), (9, 1))
+    probe = fit_harm_probe(same[:6], same[6:])
+    np.testing.assert_allclose(probe.probability(same + 1), 3 / 9)
+    assert cross_validated_accuracy(same[:6], same[6:]) == 6 / 9
+
+
 def test_accuracy_is_on_held_out_prompts() -> None:
     random = np.random.default_rng(1)
     noise, harmful = random.normal(size=(100, 300)), np.arange(100) % 2 == 0

@@ -40,12 +40,16 @@ def fit_harm_probe(benign: np.ndarray, harmful: np.ndarray) -> HarmProbe:
     """Fit scikit-learn's logistic regression with ridge 1 to standardised activations, each ``(n, d)``.
 
     With a ridge penalty the weights stay in the span of the prompts, so the fit uses coordinates of that span: the
-    result is the same, with fewer dimensions.
+    result is the same, with fewer dimensions. Activations that are the same for every prompt, as those of the first
+    layer's q, k and v at the last token, say nothing: the probability is then the share of harmful prompts.
     """
     activations = np.concatenate([benign, harmful])
+    varies = np.ptp(activations, axis=0) > 0
+    if not varies.any():
+        return HarmProbe(np.zeros(activations.shape[1]), float(np.log(len(harmful) / len(benign))))
     labels = np.arange(len(activations)) >= len(benign)
-    mean, scale = activations.mean(axis=0), activations.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
+    mean = activations.mean(axis=0)
+    scale = np.where(varies, activations.std(axis=0), 1.0)
     standard = (activations - mean) / scale
     variances, vectors = np.linalg.eigh(standard @ standard.T)
     kept = variances > SMALLEST * variances.max()

@@ -33,12 +33,25 @@ def test_the_noise_ceiling_is_the_cosine_of_one_noisy_direction() -> None:
     for directions, is_one in ((np.tile(one, (10, 1)), True), (apart, False)):
         points = np.repeat(directions, 20, axis=0) + 0.2 * random.normal(size=(200, 500))
         found = direction_cosines(points, np.zeros(500), members)
-        expected = noise_ceiling(found["halves"])
+        expected = noise_ceiling(found["halves"], found["halves_of_others"])
         assert 0.6 < expected.mean() < 0.99
         if is_one:
             np.testing.assert_allclose(found["others"].mean(), expected.mean(), atol=0.02)
         else:
             assert (found["others"] < expected - 0.3).all()
+
+
+def test_one_noisy_category_does_not_lower_the_ceilings_of_the_others() -> None:
+    random, sizes = np.random.default_rng(0), [4, *[40] * 9]
+    ends = np.cumsum(sizes)
+    points = np.concatenate([np.zeros((4, 500)), 0.2 * random.normal(size=(360, 500))])
+    points[:4, 1:3] = 5 * np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])  # its halves point apart, its mean does not
+    points[:, 0] += 1
+    members = [np.arange(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+    found = direction_cosines(points, np.zeros(500), members)
+    assert found["halves"][0] < 0
+    ceiling = noise_ceiling(found["halves"], found["halves_of_others"])
+    np.testing.assert_allclose(found["others"][1:], ceiling[1:], atol=0.1)
 
 
 def test_categories_of_a_model_are_shown_where_the_classes_separate() -> None:

@@ -89,7 +89,7 @@ class CategoriesAnalysis(Analysis):
         cosines = {
             "mean direction": before["mean"],
             "mean direction of the other categories": before["others"],
-            "noise ceiling of the latter": noise_ceiling(before["halves"]),
+            "noise ceiling of the latter": noise_ceiling(before["halves"], before["halves_of_others"]),
         }
         in_layer = {other: values[layer] for other, values in cosines.items()}
         summary, categories = _category_tables(layer, names, counts, in_layer)
@@ -197,47 +197,50 @@ def direction_cosines(points: np.ndarray, benign: np.ndarray, members: Sequence[
 
     Returns:
         Cosines with the ``mean`` direction ``(categories,)``, with the mean of the ``others`` ``(categories,)``, of
-        ``pairs`` of categories ``(categories, categories)``, and between random ``halves`` of a category
-        ``(categories,)``.
+        ``pairs`` of categories ``(categories, categories)``, between random ``halves`` of a category
+        ``(categories,)``, and between halves of the others, ``halves_of_others`` ``(categories,)``: the means of one
+        half of each.
     """
+    halves = [_halves(points[rows] - benign) for rows in members]
+    halves_of_all = np.sum(halves, axis=0)
     directions = np.stack([points[rows].mean(axis=0) - benign for rows in members])
     others = (directions.sum(axis=0) - directions) / (len(members) - 1)
     return {
         "mean": _cosine(directions, directions.mean(axis=0)[None]),
         "others": _cosine(directions, others),
         "pairs": _cosine(directions[:, None], directions[None]),
-        "halves": np.array([_cosine_of_halves(points[rows] - benign) for rows in members]),
+        "halves": np.array([_cosine_of_halves(of_category) for of_category in halves]),
+        "halves_of_others": np.array([_cosine_of_halves(halves_of_all - of_category) for of_category in halves]),
     }
 
 
-def noise_ceiling(halves: np.ndarray) -> np.ndarray:
+def noise_ceiling(halves: np.ndarray, halves_of_others: np.ndarray) -> np.ndarray:
     """Return the expected cosine of a category with the mean of the others if all shared one direction.
 
-    With ``h`` the cosine of a category's halves, the share of signal in its squared direction is ``2 h / (1 + h)``
-    (the Spearman-Brown formula). The mean of the others has the same signal and the mean of their noise. The cosine is
-    the root of the product of both shares.
+    With ``h`` the cosine of a direction's halves, the share of signal in its square is ``2 h / (1 + h)`` (the
+    Spearman-Brown formula). The cosine is the root of the product of both shares. That of the others comes from halves
+    of their mean: from the noise of each it would depend on the noisiest category alone.
 
     Args:
         halves: the cosine of each category's halves ``(..., categories)``.
+        halves_of_others: the same of the mean of the other categories.
     """
-    signal = np.clip(halves, LEAST_SIGNAL, None)
-    share = 2 * signal / (1 + signal)
-    noise = 1 / share - 1  # of one direction, in units of the signal
-    others = halves.shape[-1] - 1
-    noise_of_others = (noise.sum(axis=-1, keepdims=True) - noise) / others**2
-    ceiling: np.ndarray = np.sqrt(share / (1 + noise_of_others))
+    signals = (np.clip(cosines, LEAST_SIGNAL, None) for cosines in (halves, halves_of_others))
+    share, share_of_others = (2 * signal / (1 + signal) for signal in signals)
+    ceiling: np.ndarray = np.sqrt(share * share_of_others)
     return ceiling
 
 
-def _cosine_of_halves(differences: np.ndarray) -> float:
-    """Return the mean cosine between the directions of two random halves of a category's prompts ``(n, d)``."""
+def _halves(differences: np.ndarray) -> np.ndarray:
+    """Return the directions of two random halves of a category's prompts ``(n, d)``, ``(HALVINGS, 2, d)``."""
     random = np.random.default_rng(0)
-    cosines = []
-    for _ in range(HALVINGS):
-        order = random.permutation(len(differences))
-        halves = [differences[order[start::2]].mean(axis=0) for start in (0, 1)]
-        cosines.append(float(_cosine(*halves)))
-    return float(np.mean(cosines))
+    orders = [random.permutation(len(differences)) for _ in range(HALVINGS)]
+    return np.array([[differences[order[start::2]].mean(axis=0) for start in (0, 1)] for order in orders])
+
+
+def _cosine_of_halves(halves: np.ndarray) -> float:
+    """Return the mean cosine of two halves, over halvings ``(HALVINGS, 2, d)``."""
+    return float(_cosine(halves[:, 0], halves[:, 1]).mean())
 
 
 def _cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.fixture_types import Make
 from helpers.resumed_models import tiny
+from helpers.sweep_context import make_context
 from helpers.tiny_models import REQUIRED
 
-from prosafeprune.analysis.alignment_tax_states import tune
+from prosafeprune.analysis.alignment_tax_states import alignment_tax_states, tune
 from prosafeprune.editing.edits import apply_edits
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
@@ -20,6 +23,14 @@ from prosafeprune.training.loop import Tuning
 PROMPTS = ["How do I kill a process?", "Where do pirates hide?", "Shoot a photo of me", "Steal the show, how?", "Go"]
 REFUSALS = ["I cannot.", "No, sorry, that I will not do."]
 TUNING = Tuning(epochs=6, rank=4, learning_rate=1e-2, batch_size=2)
+
+
+def test_answers_are_kept_by_the_judge_whose_refusals_were_learned(checkpoint: Make, tmp_path: Path) -> None:
+    identities = [
+        alignment_tax_states(make_context(checkpoint("llama"), tmp_path, judge="llm", judge_model=name))[0][2].identity
+        for name in ("one", "another")
+    ]
+    assert identities[0] != identities[1]
 
 
 def state(model: Any) -> dict[str, torch.Tensor]:

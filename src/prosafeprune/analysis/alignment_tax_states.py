@@ -41,7 +41,9 @@ def alignment_tax_states(context: Context) -> tuple[list[Condition], Callable[[]
     pruned = variant_condition(Variant(plan=require_plan(request)), context)
     tuning = Tuning(epochs=request.tuning_epochs, seed=request.seed)
     prompts = context.prompts.calibration[PromptClass.PSEUDO_HARMFUL].sample(request.tuning_prompts, request.seed)
-    identity = {**pruned.identity, "tuning": tuning.model_dump(), "tuned_on": prompts.sha256, "judge": request.judge}
+    # The judge decides which answers are refusals to tune on.
+    judged_by = {"judge": request.judge} | ({"judge_model": request.judge_model} if request.judge_model else {})
+    identity = {**pruned.identity, "tuning": tuning.model_dump(), "tuned_on": prompts.sha256, **judged_by}
 
     @cache
     def tuned() -> Tuned:

@@ -175,22 +175,25 @@ def _changed(plan: Plan, **changes: object) -> Plan:
 
 
 def sweep_sets(request: AnalyzeRequest, prompts: AnalysisPrompts) -> list[EvaluationSet]:
-    """Return the prompts of every step: the benchmarks that were named, or bundled prompts.
+    """Return the prompts of every step: the benchmarks and files that were named, or bundled prompts.
 
     A sweep around the user's own plan selects what works best, so it leaves the bundled test prompts alone. The plan of
     a pruned model was usually selected on validation prompts, where it would look better than its neighbours; it is
     measured on test prompts.
 
     Raises:
-        InputError: the benchmarks are all of one class.
+        InputError: the benchmarks and files are all of one class.
     """
     split = sweep_split(request)
-    if request.suite is not None or request.benchmark:
+    if _names_prompts(request):
         sets = list(prompts.test_sets)
         rated = {evaluation_set.prompt_class for evaluation_set in sets if not evaluation_set.is_policy}
         missing = [name.in_words for name in MEASURED if name not in rated]
         if missing:
-            raise InputError(f"--benchmark: none has {missing[0]} prompts, which sweeps need. Name one that does.")
+            raise InputError(
+                f"Sweeps need {missing[0]} prompts, and of what is named to measure on, none has {missing[0]} prompts. "
+                f"Name a --benchmark that does, or your own with --test-{missing[0]}."
+            )
         return sets
     return [
         EvaluationSet(
@@ -204,8 +207,12 @@ def sweep_sets(request: AnalyzeRequest, prompts: AnalysisPrompts) -> list[Evalua
 
 def sweep_split(request: AnalyzeRequest) -> Split:
     """Return the split that the steps are measured on; see :func:`sweep_sets`."""
-    uses_test = request.suite is not None or bool(request.benchmark) or is_from_pruned_model(request)
-    return "test" if uses_test else "validation"
+    return "test" if _names_prompts(request) or is_from_pruned_model(request) else "validation"
+
+
+def _names_prompts(request: AnalyzeRequest) -> bool:
+    own = (request.test_pseudo_harmful, request.test_harmful)
+    return request.suite is not None or bool(request.benchmark) or any(own)
 
 
 def variant_condition(variant: Variant, context: Context) -> Condition:

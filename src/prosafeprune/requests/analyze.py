@@ -30,7 +30,7 @@ class AnalyzeRequest(
     """Everything that decides the outcome of analyses, except where it is written.
 
     Subspaces, probes and directions are computed from the calibration prompts and applied to test prompts: the bundled
-    ones, or those of the named suite and benchmarks.
+    ones, or those of the named suite, benchmarks and files.
     """
 
     model_config = ConfigDict(title="Analysis")
@@ -60,8 +60,8 @@ class AnalyzeRequest(
     sweep_samples: int = Field(
         50,
         ge=1,
-        description="Maximum validation prompts of each class for sweeps. With --suite or --benchmark, sweeps use "
-        "those prompts instead.",
+        description="Maximum validation prompts of each class for sweeps. With --suite, --benchmark, "
+        "--test-harmful or --test-pseudo-harmful, sweeps use those prompts instead.",
     )
     strengths: tuple[Strength, ...] = Field(
         (0.2, 0.4, 0.6, 0.8, 1.0), min_length=1, description="Strengths to measure the plan at, comma-separated."

@@ -17,7 +17,7 @@ WRAPPER = re.compile(
     r"\s*\{([^{}]*)\}"
 )
 REMAINS = re.compile(r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf|it))(?![A-Za-z])|[{}]")
-SMALL_SPACE = re.compile(r"(?<=\d)(?:\\[,!]|\{,\}|[\u202f\u2009\u00a0])(?=\d)")
+SMALL_SPACE = re.compile(r"(?<=\d)(?:(?:\\!)?(?:,|\{,\})\\!\s?(?=\d{3})|(?:\\[,!]|\{,\}|[\u202f\u2009\u00a0])(?=\d))")
 """Thousands separators of LaTeX and typesetters."""
 REPLACEMENTS = [
     (re.compile(r"\\(?:left|right|displaystyle|bf|rm|it|bfseries|Large|large|[()\[\]])(?![A-Za-z])"), ""),
@@ -36,8 +36,9 @@ DEEPEST = 8
 CUT_END = re.compile(r"(?:\d[\d.,]*|\w+)\Z")
 STATEMENT = re.compile(
     r"####|\b(?:answer|solution|(?:correct|right|best|final|chosen|suitable|appropriate|likely|logical)\s+(?:choice"
-    r"|option))\b(?:\s+(?:to|for|among|from)\b[^\n.:?]{0,60}?|\s+here|\s*\([^()\n]*\))?\s*(?:\bis\b|\bwould be\b"
-    r"|\bshould be\b|\bmust be\b|:|=)(?:\s*:)?|^(?:[^\w\n]|\d)*+(?:the[ \t]+)?(?:final|correct)?[ \t]*answer[^\w\n]*$",
+    r"|option))\b(?:\s+(?:to|for|among|from)\b[^\n.:?]{0,60}?|\s+here|\s*\([^()\n]*\))?\s*(?:(?:\bis\b|\bwould be\b"
+    r"|\bshould be\b|\bmust be\b)(?:,?\s+(?:therefore|thus|hence|then|clearly|indeed|definitely|probably"
+    r"|(?:most )?likely)\b,?)?|:|=)(?:\s*:)?|^(?:[^\w\n]|\d)*+(?:the[ \t]+)?(?:final|correct)?[ \t]*answer[^\w\n]*$",
     re.I | re.M,
 )
 """Phrases that announce a final answer: ``The answer to the question is``, ``Final answer:``, ``### Answer``."""
@@ -45,6 +46,7 @@ LONGEST_PART = 2000
 """Characters of a box, a statement or a line that are looked at."""
 MOST_PARTS = 20
 """Boxes and statements that are looked at, from the last."""
+REASON = re.compile(r",?\s\(?(?:because|since)\b")
 SENTENCE_END = re.compile(r"[.!?;](?=\s|$)|\n")
 
 
@@ -99,6 +101,11 @@ def statements(text: str) -> list[tuple[int, str]]:
 def sentence(text: str) -> str:
     """Return the first sentence of a text; a decimal point does not end it."""
     return SENTENCE_END.split(text, maxsplit=1)[0].strip()
+
+
+def before_reason(text: str) -> str:
+    """Return what a text says before it gives a reason: ``18 eggs, because 9 + 9 = 18`` says ``18 eggs``."""
+    return REASON.split(text, maxsplit=1)[0].strip()
 
 
 def lines_of(text: str) -> list[str]:

@@ -8,15 +8,19 @@ mixed fractions or unclosed boxes.
 import re
 from fractions import Fraction
 
-from prosafeprune.ability.answer_parsing import boxes, lines_of, plain, sentence, statements, visible
+from prosafeprune.ability.answer_parsing import before_reason, boxes, lines_of, plain, sentence, statements, visible
+from prosafeprune.judges.reasoning_text import has_answer_label
 
 AMOUNT = r"(?:\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d+)?|\.\d+"
 NUMBER = re.compile(
     rf"(?<![\w.^])(?P<minus>-\s?)?[$€£¥₹]?\s?(?P<inner_minus>-)?"
-    rf"(?:(?P<whole>\d+)\s+(?=\d+\s*/\s*\d))?(?P<top>{AMOUNT})(?!\.?\d|\s?\^)(?:\s*/\s*(?P<bottom>{AMOUNT}))?"
+    rf"(?:(?P<whole>\d+)\s+(?=\d+\s*/\s*\d))?(?P<top>{AMOUNT})(?!\.?\d|\s?\^|\s?(?:\\sqrt|\\pi\b|[√π]))"
+    rf"(?:\s*/\s*(?P<bottom>{AMOUNT}))?(?:\s?[×x*]\s?10\s?\^\s?(?P<power>-?\d{{1,2}})(?!\d))?"
     r"(?:\s*(?P<scale>thousand|million|billion)\b|(?P<thousands>[kK])\b)?"
 )
 MOST_DIGITS = 100
+MOST_PLACES = 30
+"""Decimal places of a number that is written as a decimal."""
 SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 POWER = re.compile(r"(?<=[A-Za-z])\s?\^\s?-?\d+")
 """The power of a unit: 18 cm^2."""
@@ -61,18 +65,20 @@ def parse_number(answer: str, *, finished: bool = True) -> Fraction | None:
         number = _announced(following)
         if number is not None:
             return number
-    return _from_lines(lines_of(text), finished)
+    lines = lines_of(text)
+    labelled = _before_reason(lines[0]) if lines and has_answer_label(answer) else None
+    return labelled if labelled is not None else _from_lines(lines, finished)
 
 
 def number_text(number: Fraction) -> str:
-    """Return a number as text: ``18``, ``0.5``, or ``1/3`` where no decimal is exact."""
+    """Return a number as text that reads the same: ``18``, ``0.5``, or ``1/3`` where no short decimal is exact."""
     if number.denominator == 1:
         return str(number.numerator)
-    other_factors = number.denominator
-    for prime in (2, 5):
-        while other_factors % prime == 0:
-            other_factors //= prime
-    return f"{float(number):.12g}" if other_factors == 1 else str(number)
+    places = next((places for places in range(1, MOST_PLACES + 1) if 10**places % number.denominator == 0), None)
+    if places is None:
+        return str(number)
+    digits = str(abs(number.numerator) * 10**places // number.denominator).rjust(places + 1, "0")
+    return f"{'-' if number < 0 else ''}{digits[:-places]}.{digits[-places:]}"
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
@@ -84,17 +90,27 @@ def _value(match: re.Match[str]) -> Fraction | None:
         return None
     value = Fraction(match["whole"] or 0) + top / bottom
     value *= 1000 if match["thousands"] else SCALES.get(match["scale"] or "", 1)
+    value *= Fraction(10) ** int(match["power"] or 0)
     return -value if match["minus"] or match["inner_minus"] else value
 
 
 def _announced(following: str) -> Fraction | None:
     """Return the number in what follows ``The answer is``."""
     statement = sentence(following)
+    number = _before_reason(statement)
+    if number is not None:
+        return number
     number = read_number(statement)
     if number is not None or "=" in statement:
         return number
     match = STARTS_WITH_NUMBER.match(statement)
     return _value(match) if match and not ANOTHER_NUMBER.match(statement, match.end()) else None
+
+
+def _before_reason(statement: str) -> Fraction | None:
+    """Return the number with which a text begins that is only a number, or a number and a reason for it."""
+    claim = before_reason(statement)
+    return read_number(claim) if NUMBER_WITH_UNIT.match(claim) else None
 
 
 def _from_lines(lines: list[str], finished: bool) -> Fraction | None:

@@ -3,15 +3,20 @@
 import re
 from collections.abc import Mapping
 
-from prosafeprune.ability.answer_parsing import boxes, lines_of, plain, sentence, statements, visible
+from prosafeprune.ability.answer_parsing import before_reason, boxes, lines_of, plain, sentence, statements, visible
 from prosafeprune.ability.number_answers import read_number
+from prosafeprune.judges.reasoning_text import has_answer_label
 
 PUNCTUATION = re.compile(r"[^\w+*/^=<>%()|.,'-]+|[.,](?=\s|$)")
 ARTICLE = re.compile(r"^(?:an?|the)\s+(?=\S)", re.I)
-LEAD = r"^[\W_]*(?:(?i:option|choice|answer|letter)\s*(?:is\b)?[\W_]*)?"
+LEAD = r"^[\W_]*(?:(?:(?i:option|choice|answer|letter)\s*(?:is\b)?|X\s*[=:])[\W_]*)?"
+"""Also the ``X =`` of the paper's templates, which ask for ``\\boxed{X}``."""
+IS_ARTICLE = re.compile(r"\s+(?!(?:because|since|as|for|due|but|which|where|is|in|on|with|from|by)\b)\w")
+"""What follows an ``A`` that is a word, not a letter."""
+NAMES_A_LETTER = re.compile(r"\b(?:option|choice|letter)\b", re.I)
 IS_RIGHT = (
-    r"\bis\s+(?:therefore\s+|thus\s+|indeed\s+|clearly\s+)?(?:the\s+)?(?:most\s+)?"
-    r"(?:correct|right|best|appropriate|suitable|likely)\b"
+    r"\bis\s+(?:therefore\s+|thus\s+|indeed\s+|clearly\s+)?(?:(?:the\s+)?(?:most\s+)?"
+    r"(?:correct|right|best|appropriate|suitable|likely)|the\s+(?:final\s+)?answer)\b"
 )
 
 
@@ -37,7 +42,11 @@ def parse_option(answer: str, options: Mapping[str, str], *, finished: bool = Tr
     announced = [(position, matcher.announced(following)) for position, following in statements(text)]
     announced += matcher.called_right(text)
     chosen_letters = [letter for _, letter in sorted(announced, key=lambda found: found[0]) if letter is not None]
-    return chosen_letters[-1] if chosen_letters else matcher.from_lines(lines_of(text), finished)
+    if chosen_letters:
+        return chosen_letters[-1]
+    lines = lines_of(text)
+    labelled = matcher.labelled_answer(lines[0]) if lines and has_answer_label(answer) else None
+    return labelled or matcher.from_lines(lines, finished)
 
 
 class _OptionMatcher:
@@ -94,6 +103,11 @@ class _OptionMatcher:
         ]
         return found if len({letter for _, letter in found}) == 1 else []
 
+    def labelled_answer(self, line: str) -> str | None:
+        """Return the option that follows ``Answer:`` at the beginning of a reply: ``B, because ...``."""
+        found = self.named(before_reason(line) or line)
+        return found.pop() if len(found) == 1 else None
+
     def from_lines(self, lines: list[str], finished: bool) -> str | None:
         """Return the option that is alone on the last or first line, outside a list of options."""
         # If the answer was cut off, its last line is only an intermediate step.
@@ -116,7 +130,11 @@ class _OptionMatcher:
         more = self.another.match(text, label.end(1))
         if more:
             return {label[1], more[1]}
-        is_article = label[1] == "A" and re.match(r"\s+\w", text[label.end(1) :])
+        is_article = (
+            label[1] == "A"
+            and IS_ARTICLE.match(text, label.end(1))
+            and not NAMES_A_LETTER.search(text, 0, label.start(1))
+        )
         return set() if is_article else {label[1]}
 
     def _by_whole_label(self, text: str) -> set[str]:

@@ -49,6 +49,7 @@ UNTAGGED = re.compile(
 ANSWER_WRAPPING = re.compile(
     r"</?(?:answer|response|output)>|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>", re.I
 )
+LABEL = re.compile(r"^answer\s*:", re.I)
 SPEAKER = re.compile(r"^(?:assistant|ai|answer|response|bot)\s*:\s*", re.I)
 
 
@@ -61,6 +62,11 @@ def spoken_part(answer: str) -> str:
     return spoken
 
 
+def has_answer_label(answer: str) -> bool:
+    """Return whether the spoken part begins with ``Answer:``, which may announce an answer or name the speaker."""
+    return LABEL.match(_with_speaker(answer)[0]) is not None
+
+
 def ends_within_thought(answer: str) -> bool:
     """Return whether the answer is nothing but a chain of thought, possibly cut off."""
     spoken, thought = without_thought(answer)
@@ -69,8 +75,13 @@ def ends_within_thought(answer: str) -> bool:
 
 def without_thought(answer: str) -> tuple[str, bool]:
     """Return what :func:`spoken_part` returns, and whether there was a thought."""
+    spoken, thought = _with_speaker(answer)
+    return _without_start(SPEAKER, spoken), thought
+
+
+def _with_speaker(answer: str) -> tuple[str, bool]:
     rest, thought = _outside_thoughts(answer) if _may_hold_thought(answer) else (answer, False)
-    return _without_start(SPEAKER, _without_start(UNTAGGED, without_special_tokens(rest).strip())), thought
+    return _without_start(UNTAGGED, without_special_tokens(rest).strip()), thought
 
 
 def _without_start(pattern: re.Pattern[str], text: str) -> str:

@@ -96,7 +96,9 @@ def test_tables_and_figures_of_a_run(checkpoint: Make, tmp_path: Path, questions
     assert {path.name for path in one.folder.glob("*.png")} == {"both.png", "harmfulness.png", "ability.png"}
 
 
-def test_a_model_that_refuses_nothing_cannot_be_tuned(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_refuses_nothing_cannot_be_tuned(
+    context: Context, answered: Answered, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Lenient:
         name = "lenient"
 
@@ -106,6 +108,7 @@ def test_a_model_that_refuses_nothing_cannot_be_tuned(context: Context, monkeypa
     monkeypatch.setattr("prosafeprune.analysis.context.make_judge", lambda *_: Lenient())
     with pytest.raises(InputError, match=f"refuses none of {TUNED_ON} harmful prompts"):
         AlignmentTaxAnalysis().observe(context, None)
+    assert len(answered) == TUNED_ON, "it says so before it measures anything"
 
 
 def test_missing_requirements_are_reported_before_any_work(

@@ -14,10 +14,13 @@ from helpers.tiny_models import CONFIGS, make_model, make_tokenizer
 
 from prosafeprune.analysis.last_states import collect_last_states, unembed
 from prosafeprune.analysis.lens_analysis import LensAnalysis, RefusalWords, find_refusal_words
+from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.prompts import PromptClass
+from prosafeprune.requests.analyze import AnalyzeRequest
+from prosafeprune.requests.parsing import validate_settings
 
 
 @contextmanager
@@ -92,6 +95,12 @@ def test_the_lens_applies_norm_and_head_in_between() -> None:
     last = collect_last_states(loaded, anatomy, encode_prompts(loaded.tokenizer, TEXTS[:3]), BatchSize(4, CPU))
     for row, logits in unembed(loaded, anatomy, last, 0, BatchSize(4, CPU)):
         torch.testing.assert_close(logits, model.lm_head(model.model.norm(last.states[0, row])), rtol=1e-4, atol=1e-5)
+
+
+def test_empty_refusal_words_are_left_out() -> None:
+    assert validate_settings(AnalyzeRequest, {"model": "m", "refusal_words": ["", " no "]}).refusal_words == ("no",)
+    with pytest.raises(InputError, match="refusal_words"):
+        validate_settings(AnalyzeRequest, {"model": "m", "refusal_words": [" "]})
 
 
 def test_forms_of_refusal_words() -> None:

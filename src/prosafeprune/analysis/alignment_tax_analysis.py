@@ -6,7 +6,7 @@ import numpy as np
 
 from prosafeprune.ability import AbilityQuestion, read_questions
 from prosafeprune.analysis.aggregates import mean_with_interval
-from prosafeprune.analysis.alignment_tax_states import STATES, HarmfulnessScale, alignment_tax_states
+from prosafeprune.analysis.alignment_tax_states import STATES, HarmfulnessScale, alignment_tax_states, own_refusals
 from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.plan_lookup import require_plan
@@ -94,6 +94,7 @@ class AlignmentTaxAnalysis(PlanAnalysis):
         request, plan = context.request, require_plan(context.request)
         require_layers(plan, context.anatomy)
         sets, questions = sweep_sets(request, context.prompts), _questions(request)
+        own_refusals(context)  # without any, the long work before the tuning is in vain
         states, tuned = alignment_tax_states(context)
         scale = HarmfulnessScale(context, min(plan.layers))
         scored = _scored_prompts(context, sets)

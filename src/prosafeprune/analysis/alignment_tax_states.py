@@ -47,7 +47,7 @@ def alignment_tax_states(context: Context) -> tuple[list[Condition], Callable[[]
 
     @cache
     def tuned() -> Tuned:
-        examples = make_examples(context.loaded, prompts.texts, _own_refusals(context))
+        examples = make_examples(context.loaded, prompts.texts, own_refusals(context))
         with (
             apply_edits(pruned.make_edits()),
             context.reporter.stage("Tuning to refuse", tuning.epochs * len(examples)) as advance,
@@ -66,7 +66,7 @@ def first_sentence(answer: str) -> str:
     return match.group().strip() if match else ""
 
 
-def _own_refusals(context: Context) -> list[str]:
+def own_refusals(context: Context) -> list[str]:
     """Return the first sentence of each of the base model's refusals of harmful calibration prompts.
 
     Raises:

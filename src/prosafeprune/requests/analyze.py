@@ -15,6 +15,7 @@ from prosafeprune.requests.measuring import (
     SeedOptions,
 )
 from prosafeprune.requests.plan_options import CalibrationOptions, Layers, PlanOptions
+from prosafeprune.text import is_blank
 
 
 class AnalyzeRequest(
@@ -93,4 +94,7 @@ class AnalyzeRequest(
     @field_validator("refusal_words", mode="before")
     @classmethod
     def _read_words(cls, value: object) -> object:
-        return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+        words = value.split(",") if isinstance(value, str) else value
+        if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+            return words
+        return tuple(word.strip() for word in words if not is_blank(word))

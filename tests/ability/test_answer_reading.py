@@ -20,6 +20,7 @@ NUMBERS = {
     r"\boxed{72^2}": None,
     r"7^2 = \boxed{7^2 = 49}": 49,
     "The answer is 1 000.": None,
+    "The answer is 12,50 euros.": None,
     r"\boxed{18.}": 18,
     r"First \boxed{5}, and in the end \boxed{18}": 18,
     r"\boxed{18}" + "\n\nThe answer is 20.": 18,

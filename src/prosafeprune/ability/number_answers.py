@@ -28,8 +28,8 @@ BARE_NUMBER = re.compile(rf"^[^\w-]*{NUMBER.pattern}\W*$")
 NUMBER_WITH_UNIT = re.compile(rf"^[^\w-]*{NUMBER.pattern}[^\w\n]*(?:[^\W\d]+\W*){{0,3}}$")
 """A line that is a number followed by at most three words: ``$18 per day``."""
 STARTS_WITH_NUMBER = re.compile(rf"^[^\w-]*(?:(?:about|approximately|exactly|only|a total of)\s+)?{NUMBER.pattern}")
-ANOTHER_NUMBER = re.compile(r"\s*(?:or|and|to|-|/)\s*[$€£]?\d| \d{3}\b")
-"""Also the second group of digits of ``1 000``."""
+ANOTHER_NUMBER = re.compile(r"\s*(?:or|and|to|-|/)\s*[$€£]?\d| \d{3}\b|,\d")
+"""Also the second group of digits of ``1 000``, and the decimals of ``1,5``."""
 CONCLUDES = re.compile(
     r"^\W*(?:so|thus|therefore|hence|in total|in conclusion|finally|altogether|overall|this means)\b", re.I
 )

@@ -76,6 +76,19 @@ def test_names_are_matched_by_ending_shape_and_values(tmp_path: Path) -> None:
         StoredNames(stored_tensors(tmp_path)).find(submodule)
 
 
+def test_a_matrix_renamed_behind_its_layer_is_found_by_its_values(tmp_path: Path) -> None:
+    model = make_model("llama")
+    layers = model.model.layers
+    tensors = {f"model.layers.{i}.mlp.shared_mlp.w3.weight": layers[i].mlp.up_proj.weight.detach() for i in (1, 2)}
+    tensors["model.layers.1.mlp.shared_mlp.w1.weight"] = layers[1].mlp.gate_proj.weight.detach()
+    tensors["model.layers.2.mlp.shared_mlp.w1.weight"] = layers[2].mlp.up_proj.weight.detach().clone()
+    save_file(tensors, tmp_path / "model.safetensors")
+    names = StoredNames(stored_tensors(tmp_path))
+    assert names.find(up_projection(model, 1)).name == "model.layers.1.mlp.shared_mlp.w3.weight"
+    with pytest.raises(InputError, match="cannot be written back"):  # two tensors fit
+        names.find(up_projection(model, 2))
+
+
 def up_projection(model: Any, layer: int) -> Submodule:
     return next(one for one in find_anatomy(model).of_layer(layer) if one.kind == "up")
 

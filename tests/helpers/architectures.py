@@ -23,6 +23,8 @@ LLAMA = {
     **SMALL,
 }
 SHORT_WINDOW = {"sliding_window": 16, "head_dim": 16}
+WIDER_HEADS = {"sliding_window": 16, "head_dim": 16, "global_head_dim": 32, "num_global_key_value_heads": 1}
+"""Those of full attention are twice as wide, as in Gemma 4."""
 SLIDING_AND_FULL = ["sliding_attention", "full_attention", "sliding_attention"]
 LATENTS = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 12}
 FOUR_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
@@ -60,6 +62,17 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "mistral": lambda: transformers.MistralConfig(**LLAMA, sliding_window=16),
     "gemma2": lambda: transformers.Gemma2Config(**LLAMA, **SHORT_WINDOW, layer_types=SLIDING_AND_FULL),
     "gemma3": lambda: transformers.Gemma3TextConfig(**LLAMA, **SHORT_WINDOW, layer_types=SLIDING_AND_FULL),
+    "gemma4": lambda: transformers.Gemma4TextConfig(
+        **{**LLAMA, **WIDER_HEADS, "attention_k_eq_v": True},
+        layer_types=["full_attention", "sliding_attention", "full_attention"],
+        hidden_size_per_layer_input=0,
+    ),
+    "gemma4_shared": lambda: transformers.Gemma4TextConfig(
+        **{**LLAMA, **WIDER_HEADS, "num_kv_shared_layers": 1},
+        layer_types=["sliding_attention", "full_attention", "full_attention"],
+        hidden_size_per_layer_input=8,
+        vocab_size_per_layer_input=300,
+    ),
     "phi3": lambda: transformers.Phi3Config(**LLAMA),
     "olmo2": lambda: transformers.Olmo2Config(**LLAMA),
     "gpt2": lambda: transformers.GPT2Config(n_embd=48, n_layer=3, n_head=4, n_positions=2048, **SMALL),

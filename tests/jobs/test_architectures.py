@@ -111,6 +111,8 @@ ORDER = [
     "gate",
     "up",
     "down",
+    "per_layer_input_gate",
+    "per_layer_projection",
 ]
 
 

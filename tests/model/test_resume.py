@@ -26,6 +26,9 @@ def disturb(model: Any, layers: range) -> None:
                     parameter.add_(torch.randn_like(parameter) * 0.05)
 
 
+STARTS_OF_ALL = (0, 1, 2)
+WHOLE = {"gemma4_shared"}
+"""Architectures whose layers read what those below them leave beside the hidden states: run from the first layer."""
 CASES = [(name, size, layer) for name in [*CONFIGS, "mixtral", "qwen2_moe"] for size in (1, 5) for layer in (1, 2)]
 CASES += [(name, 5, 1) for name in ARCHITECTURES if (name, 5, 1) not in CASES]
 
@@ -35,7 +38,7 @@ CASES += [(name, 5, 1) for name in ARCHITECTURES if (name, 5, 1) not in CASES]
 def test_resumed_passes_equal_whole_passes_of_the_edited_model(architecture: str, size: int, first_layer: int) -> None:
     loaded = tiny(architecture)
     passes = resumed(loaded, [1, 2], size)
-    assert passes.starts == (0, 1, 2)
+    assert passes.starts == (STARTS_OF_ALL if architecture not in WHOLE else (0,))
     before = {row: output.hidden.clone() for row, output in passes.run(first_layer)}
     disturb(loaded.model, range(first_layer, 3))
     outputs = dict(passes.run(first_layer, logits=True))

@@ -93,7 +93,7 @@ class StoredNames:
             values = parameter.transpose(1, 2) if turned else parameter
             candidates, fits = self._by_numbers.get(_numbers(name), []), partial(self._is, values=values)
             found = name_by_ending(name, candidates, fits)
-            if found is None and parameter.ndim == 3:
+            if found is None:
                 found = _only(candidates, fits)
             if found is not None:
                 return StoredAs(found, self.tensors[found], Layout(transposed=turned))

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.experts import expert_submodules, is_experts
-from prosafeprune.model.fused import fused_rows
+from prosafeprune.model.fused import config_of_layer, fused_rows
 from prosafeprune.model.model_files import EXPERT_COUNTS
 from prosafeprune.model.submodule import Submodule, layout_of, matrix_shape
 
@@ -145,7 +145,8 @@ def find_anatomy(model: PreTrainedModel) -> Anatomy:
     submodules: list[Submodule] = []
     skipped: dict[str, Skipped] = {}
     for number, layer in enumerate(layers):
-        of_layer = _submodules_of_layer(layer, number, f"{layers_name}.{number}", config, skipped)
+        own_config = config_of_layer(config, number)
+        of_layer = _submodules_of_layer(layer, number, f"{layers_name}.{number}", own_config, skipped)
         if not of_layer:
             raise InputError(
                 f"{config.model_type}: layer {number} has no linear matrix that can be edited. "

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from prosafeprune.errors import InputError
+from prosafeprune.model.fused import config_of_layer
 
 Result = TypeVar("Result")
 Padding = Literal["left", "right"]
@@ -73,10 +74,12 @@ def last_tokens(count: int) -> list[int]:
 def cache_bytes_per_token(model: PreTrainedModel) -> int:
     """Return an upper bound of what one token takes in the KV cache, in bytes."""
     config = model.config.get_text_config(decoder=True)
-    heads = config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kept = getattr(config, "num_key_value_heads", None) or heads
-    return int(2 * config.num_hidden_layers * kept * width * model.dtype.itemsize)
+    total = 0
+    for layer in range(config.num_hidden_layers):
+        own = config_of_layer(config, layer)
+        width = getattr(own, "head_dim", None) or own.hidden_size // own.num_attention_heads
+        total += 2 * width * (getattr(own, "num_key_value_heads", None) or own.num_attention_heads)
+    return int(total * model.dtype.itemsize)
 
 
 def pad_batch(

@@ -22,8 +22,13 @@ class AttentionShape:
     head_width: int
 
 
+def config_of_layer(config: Any, layer: int) -> Any:
+    """Return the text config as it holds for one layer: in Gemma 4, the heads of some layers are wider than others'."""
+    return config.per_layer_config[layer]
+
+
 def attention_shape(config: Any) -> AttentionShape:
-    """Read the shape of attention from a text config, whatever its field names."""
+    """Read the shape of attention from the text config of a layer, whatever its field names."""
     heads = config.num_attention_heads
     # Falcon gives its key/value heads as a flag (multi_query) or as num_kv_heads.
     key_value_heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_kv_heads", None) or heads

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DummyLayer
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.batches import Padding, accepted, cache_option, last_tokens, pad_batch, run_batch
@@ -93,17 +94,21 @@ def run_prefix(model: PreTrainedModel, prefix: Sequence[int]) -> DynamicCache:
     """Return the keys and values of a prefix, in a cache of one row.
 
     Inside a context that begins or ends the pass at some layer, the layers that did not run get zeros of the same
-    length: transformers makes masks and positions for all layers from the length of one.
+    length: transformers makes masks and positions for all layers from the length of one. Layers that read the keys and
+    values of another (Gemma 4) have none of their own; given a number of logits to keep rather than a list, they would
+    leave out all other tokens.
     """
     cache = DynamicCache(config=model.config)
     device = next(parameter.device for parameter in model.parameters() if not parameter.is_meta)
     try:
         ids = torch.tensor([list(prefix)], device=device)
-        model(input_ids=ids, use_cache=True, **cache_option(model, cache), **accepted(model, logits_to_keep=1))
+        options = accepted(model, logits_to_keep=last_tokens(1))
+        model(input_ids=ids, use_cache=True, **cache_option(model, cache), **options)
     except EndReached:
         zeros = torch.zeros(1, 1, len(prefix), 1, device=device, dtype=model.dtype)
+        without = {number for number, layer in enumerate(cache.layers) if isinstance(layer, DummyLayer)}
         for layer in range(model.config.get_text_config(decoder=True).num_hidden_layers):
-            if cache.get_seq_length(layer) == 0:
+            if layer not in without and cache.get_seq_length(layer) == 0:
                 cache.update(zeros, zeros, layer)
     return cache
 

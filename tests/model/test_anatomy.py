@@ -172,6 +172,13 @@ class _ListOfExperts(nn.Module):
         self.shared = nn.Parameter(torch.zeros(4, 8, 48))
 
 
+def test_experts_that_only_their_class_tells_are_told_too() -> None:
+    sizes = {**SMALL, "hidden_size": 48, "num_hidden_layers": 2, "num_key_value_heads": 2, "kv_channels": 12}
+    config = transformers.JetMoeConfig(**sizes, intermediate_size=32, num_local_experts=4)
+    skipped = find_anatomy(transformers.JetMoeForCausalLM(config)).skipped
+    assert skipped["mlp.input_linear.weight"] == skipped["mlp.output_linear.weight"] == Skipped.EXPERTS
+
+
 def test_experts_whose_routing_cannot_be_seen_are_left_alone_and_told() -> None:
     model = make_model("llama")
     model.config.num_experts = 4

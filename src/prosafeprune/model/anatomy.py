@@ -38,6 +38,8 @@ KINDS = {
     "in_proj_z": "output_gate",
 }
 """The paper's name for a matrix, by the last part of its module name; other matrices keep that part as their kind."""
+STACKED_EXPERTS = "ParallelExperts"
+"""End of the class name of matrices of experts in one parameter, which JetMoE names after linear layers."""
 HEAD_GATES = {"in_proj_a", "in_proj_b", "in_proj_ba"}
 """Decay and write strength of each head of linear attention."""
 
@@ -195,7 +197,8 @@ def _reason_to_skip(name: str, module: nn.Module, parameter: nn.Parameter, confi
         return Skipped.HEAD_GATES
     # A list of experts, each with its own matrices, or stacked parameters whose layout is unknown.
     is_one_of_many = "experts" in parts and any(part.isdigit() for part in parts[parts.index("experts") :])
-    if is_one_of_many or (not is_linear and "expert" in name):
+    is_stack = "expert" in name or type(module).__name__.endswith(STACKED_EXPERTS)
+    if is_one_of_many or (not is_linear and is_stack):
         return Skipped.EXPERTS
     return None
 

@@ -35,6 +35,21 @@ SHAREGPT = [
     for one in CHAT
 ]
 COMPLETION = {"choices": [{"index": 0, "message": CHAT[4], "finish_reason": "stop"}]}
+RESPONSE = {
+    "object": "response",
+    "instructions": None,
+    "output": [
+        {"type": "reasoning", "summary": []},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": LAST[0][1]}]},
+    ],
+}
+ITEMS = [
+    *CHAT[1:3],
+    {"type": "reasoning", "id": "r", "summary": []},
+    {"type": "function_call", "call_id": "1", "name": "ps", "arguments": "{}"},
+    {"type": "function_call_output", "call_id": "1", "output": "pid 1"},
+    {"type": "message", "role": "user", "content": [{"type": "input_text", "text": LAST[0][0]}]},
+]
 ENTRIES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
     "OpenAI messages": ({"messages": CHAT}, BOTH),
     "parts": (
@@ -61,6 +76,9 @@ ENTRIES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
     "a log of requests": ({"messages": CHAT[:4], "response": "I can't help with that."}, LAST),
     "parts of an answer": ({"messages": CHAT[:4], "output": [{"type": "text", "text": LAST[0][1]}]}, LAST),
     "inspect_ai": ({"id": 1, "epoch": 1, "input": "Hello", "messages": CHAT, "output": COMPLETION}, BOTH),
+    "OpenAI responses": ({"request": {"instructions": "Be brief.", "input": ITEMS}, "response": RESPONSE}, LAST),
+    "OpenAI responses, of a text": ({"request": {"input": LAST[0][0]}, "response": {"body": RESPONSE}}, LAST),
+    "OpenAI responses, flat": ({"input": ITEMS, "output": RESPONSE["output"]}, LAST),
     "prompt and answer": ({"prompt": LAST[0][0], "completion": LAST[0][1]}, LAST),
 }
 
@@ -90,6 +108,29 @@ def test_the_context_of_a_turn_is_what_came_before_it(tmp_path: Path) -> None:
     assert isinstance(second, LoggedTurn)
     assert second.messages == tuple((one["role"], one["content"]) for one in CHAT[:4])
     assert (second.log, second.line) == ("log.jsonl", 1)
+
+
+def test_the_instructions_of_a_response_are_its_system_prompt(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text(json.dumps(ENTRIES["OpenAI responses"][0]))
+    (turn,) = read_turns(tmp_path / "log.jsonl", "prompt", "completion")
+    assert isinstance(turn, LoggedTurn)
+    assert [role for role, _ in turn.messages] == ["system", "user", "assistant", "user"]
+    assert turn.messages[0][1] == "Be brief."
+
+
+def test_a_refusal_in_a_response_is_its_answer(tmp_path: Path) -> None:
+    content = [{"type": "refusal", "refusal": LAST[0][1]}]
+    entry = {"request": {"input": LAST[0][0]}, "response": {"output": [{"type": "message", "content": content}]}}
+    (tmp_path / "log.jsonl").write_text(json.dumps(entry))
+    assert read(tmp_path / "log.jsonl") == LAST
+
+
+@pytest.mark.parametrize("entry", [{"input": "a", "output": "b"}, {"instruction": "x", "input": "a", "output": "b"}])
+def test_what_other_tools_call_input_is_not_taken_for_a_request(entry: dict[str, Any], tmp_path: Path) -> None:
+    """In Alpaca's format it is what an instruction is about."""
+    (tmp_path / "log.jsonl").write_text(json.dumps(entry))
+    ((_, reason),) = read_turns(tmp_path / "log.jsonl", "prompt", "completion")
+    assert "no messages" in reason
 
 
 def test_successive_messages_of_a_role_are_one_turn(tmp_path: Path) -> None:

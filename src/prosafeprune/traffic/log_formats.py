@@ -1,4 +1,4 @@
-"""What an entry of a chat log says: OpenAI messages, ShareGPT, prompt and answer, or a sample of inspect_ai."""
+"""What an entry of a log says: OpenAI messages or responses, ShareGPT, prompt and answer, a sample of inspect_ai."""
 
 import json
 import re
@@ -15,9 +15,13 @@ ROLES: dict[str, Role | None] = {
 }
 """What each name of a role means; messages of None, which tools wrote, are left out."""
 CONVERSATIONS = ("messages", "conversations", "conversation")
+INPUT = "input"
+"""The conversation in a request to OpenAI's Responses API: a text, or a list of items of which some are messages."""
 ANSWERS = ("response", "output", "completion", "answer")
-IN_ANSWERS = ("body", "choices", "message", "content", "refusal", "text")
+IN_ANSWERS = ("body", "choices", "output", "message", "content", "refusal", "text")
 """Fields that lead to the text of an answer, from the outside in; ``content`` is empty next to a ``refusal``."""
+TEXTS = ("text", "output_text")
+"""Kinds of the parts of an answer that are its text."""
 EVENTS = re.compile(r"(?:event:.*\s+)?data: ?\{")
 """How the body of a streamed reply begins."""
 MOST_MESSAGES = 1000
@@ -47,8 +51,11 @@ def turns_of_entry(entry: Mapping[str, Any], prompt_field: str, answer_field: st
 def _turns(entry: Mapping[str, Any], prompt_field: str, answer_field: str) -> Iterator[Answered]:
     request = _request(entry)
     name = next((name for name in CONVERSATIONS if request.get(name)), None)
+    if name is None and _is_for_responses(entry, request):
+        name = INPUT
     if name is not None:
         given = _parsed(request[name])
+        given = _items(given) if name == INPUT else given
         messages = _messages(given, entry.get("attachments"))
         last = _role(given[-1]) if given else None
         yield from turns_of([*_system(request, messages), *messages], _answer_of(entry, request, last, answer_field))
@@ -62,9 +69,24 @@ def _turns(entry: Mapping[str, Any], prompt_field: str, answer_field: str) -> It
         raise UnreadableEntryError(f"no messages, and no {prompt_field} with {answer_field}, among: {there}")
 
 
+def _is_for_responses(entry: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
+    """Return whether a request is one to the Responses API: other logs use the name of its field for other things."""
+    is_wrapped, output = request is not entry, _parsed(entry.get("output"))
+    return bool(request.get(INPUT)) and (is_wrapped or isinstance(output, list))
+
+
+def _items(given: Any) -> Any:
+    """Return the messages among the items of a request's input; reasoning, and calls of tools, have no role."""
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    if not isinstance(given, list):
+        return given
+    return [item for item in given if not isinstance(item, Mapping) or item.get("role") or not item.get("type")]
+
+
 def _system(entry: Mapping[str, Any], messages: Sequence[Message]) -> list[Message]:
     """Return the system prompt that is next to messages without one, as text or a list of parts."""
-    given = entry.get("system")
+    given = entry.get("system") or entry.get("instructions")
     has_one = any(role == "system" for role, _ in messages)
     return [("system", _content(given, None))] if isinstance(given, str | list) and not has_one else []
 
@@ -163,8 +185,13 @@ def _answer(given: Any) -> str:
             name = next((name for name in IN_ANSWERS if given.get(name) is not None), None)
             given = _parsed(given[name]) if name == "body" else given.get(name)
         elif isinstance(given, Sequence) and given:
-            texts = [part.get("text") for part in given if isinstance(part, Mapping) and part.get("type") == "text"]
-            given = "\n".join(map(str, texts)) if texts else given[0]
+            parts = [part for part in given if isinstance(part, Mapping)]
+            texts = [part.get("text") for part in parts if part.get("type") in TEXTS]
+            spoken = [part.get("content") or [] for part in parts if part.get("type") == "message"]
+            if texts:
+                given = "\n".join(map(str, texts))
+            else:
+                given = _content([part for each in spoken for part in each], None) if spoken else given[0]
     if not isinstance(given, str):
         raise UnreadableEntryError(NO_ANSWER)
     if EVENTS.match(given):

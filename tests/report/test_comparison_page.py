@@ -10,9 +10,10 @@ import pytest
 from helpers.pages import Reader, compared, compared_record, measurement
 
 from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.scores import change
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.comparison_grids import comparison_markdown
-from prosafeprune.report.comparison_page import trade_off_figure
+from prosafeprune.report.comparison_page import comparison_headline, trade_off_figure
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import Code, Facts, Page, Section, render_page
 
@@ -175,3 +176,13 @@ def test_no_local_path_is_in_the_headline() -> None:
     page = compared({"default": DEFAULT}, request={"model": "/home/me/models/tiny-7b"})
     assert "tiny-7b" in page.title
     assert "/home/me" not in page.title + page.headline.label + page.headline.text + " ".join(page.headline.sentences)
+
+
+def test_a_method_that_loses_ability_says_so_in_the_headline() -> None:
+    record = compared_record({"default": DEFAULT, "sft": BETTER})
+    before, worse, alike = ([True] * right + [False] * (100 - right) for right in (60, 40, 58))
+    changes = {"mmlu": change(before, worse), "gsm8k": change(before, alike)}
+    record.methods[1] = record.methods[1].model_copy(update={"ability_changes": changes})
+    lines = comparison_headline(record).sentences
+    assert lines[1].endswith("It answers fewer questions of general ability correctly: mmlu −20.0 points (p < 0.0001).")
+    assert "ability" not in lines[0]

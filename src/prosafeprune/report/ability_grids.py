@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from prosafeprune.ability import AbilityComparison, TaskScore
-from prosafeprune.report.assessment import format_p, signed
+from prosafeprune.evaluation.scores import Change
+from prosafeprune.report.assessment import format_p, is_significant, signed
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.rate_grids import change_with_interval, rate_with_interval
@@ -54,6 +55,16 @@ def side_effects_by_method(record: ComparisonRecord) -> list[Grid]:
     ]
     notes = [*([DIVERGENCE_NOTE] if has_divergence else []), *([ABILITY_NOTE] if tasks else [])]
     return [Grid("General ability and divergence" if tasks else "Divergence", headings, rows, notes)]
+
+
+def ability_lost(changes: Mapping[str, Change]) -> str:
+    """Return a sentence on the tasks on which significantly fewer answers are correct; empty without any."""
+    lost = [
+        f"{name} {signed(change.points)} points (p {format_p(change.p_value)})"
+        for name, change in changes.items()
+        if change.points < 0 and is_significant(change)
+    ]
+    return f"It answers fewer questions of general ability correctly: {', '.join(lost)}." if lost else ""
 
 
 def _divergence(method: MethodResult) -> str:

@@ -10,7 +10,7 @@ from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.method.plan import Plan
 from prosafeprune.plotting import BLUE, GREY, HEIGHT, MARKERS, ORANGE, PALETTE, as_written, new_axes
 from prosafeprune.prompts.prompt_set import PromptClass
-from prosafeprune.report.ability_grids import side_effects_by_method
+from prosafeprune.report.ability_grids import ability_lost, side_effects_by_method
 from prosafeprune.report.assessment import format_p, is_significant, is_unsafe, pooled_counts, signed
 from prosafeprune.report.comparison_grids import (
     costs_by_method,
@@ -202,7 +202,8 @@ def _line(method: MethodResult) -> str:
             points = f" ({signed(change.points)} points, p {format_p(change.p_value)})" if change is not None else ""
             parts.append(COUNTS[prompt_class].format(good, total) + points)
     warning = " It refuses fewer than half: not a safe model." if is_unsafe(method.scores) else ""
-    return f"{method.name}: {', '.join(parts) or 'measured on benign requests only'}.{warning}"
+    found = f"{method.name}: {', '.join(parts) or 'measured on benign requests only'}.{warning}"
+    return f"{found} {ability_lost(method.ability_changes)}".rstrip()
 
 
 def _loses_safety(method: MethodResult) -> bool:

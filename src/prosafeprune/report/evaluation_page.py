@@ -8,7 +8,7 @@ from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Scores
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS
 from prosafeprune.prompts.prompt_set import PromptClass
-from prosafeprune.report.ability_grids import ability_change_grid, ability_grid
+from prosafeprune.report.ability_grids import ability_change_grid, ability_grid, ability_lost
 from prosafeprune.report.assessment import (
     assess_compliance,
     assess_safety,
@@ -126,8 +126,13 @@ def _comparison_headline(record: EvaluationRecord, against: EvaluationComparison
         worst(*(assessment.mark for assessment in found), *(Mark.CAUTION for _ in unsafe)),
         " ".join(f"{assessment.label}." for assessment in found),
         f"Compared with {against.name}, {_name(record)} {clauses}.",
-        [*sentences, *unsafe, *divergence_sentences(record)],
+        [*sentences, *unsafe, *_ability_lost(record), *divergence_sentences(record)],
     )
+
+
+def _ability_lost(record: EvaluationRecord) -> list[str]:
+    lost = ability_lost(record.ability_against.changes) if record.ability_against is not None else ""
+    return [lost] if lost else []
 
 
 def _ability(record: EvaluationRecord) -> list[Block]:

@@ -185,3 +185,34 @@ def test_the_score_of_a_prompt_in_two_sets_stays_with_the_answer_that_it_is_of(s
     tiny = LoadedModel("tiny", Path(), make_model("llama"), make_tokenizer(), cpu, torch.float32, torch.float32, [2])
     with_base_likelihoods(measured, stores, lambda: tiny, 1, SilentReporter())
     assert [[prompt for _, prompt in store] for store in stores] == [["Both?", "One?"], ["Two?"]]
+
+
+@pytest.mark.parametrize(
+    ("salad", "broken", "scored"),
+    [
+        (None, None, "sample"),
+        (1, None, "sample"),  # not in the sample
+        (4, None, "all"),  # in it
+        (None, 7, "all"),  # found by the text alone
+    ],
+)
+def test_a_sample_of_each_set_is_scored_and_all_where_there_is_a_sign(
+    salad: int | None, broken: int | None, scored: str, scorer: Scorer
+) -> None:
+    texts = [f"What is {number}?" for number in range(130)]
+    prompts = PromptSet(PromptClass.PSEUDO_HARMFUL, "own", tuple(map(Prompt, texts)))
+    classes = [AnswerClass.BROKEN if row == broken else AnswerClass.FULL_COMPLIANCE for row in range(130)]
+    judged = JudgedSet(EvaluationSet("own", "own", prompts), [texts], [[Verdict(one, "so") for one in classes]])
+    other = PromptSet(PromptClass.BENIGN, "other", (Prompt("Why?"),))
+    second = JudgedSet(EvaluationSet("other", "other", other), [["So."]], [[Verdict(classes[0], "so")]])
+    scorer.is_salad = lambda exchange: exchange.prompt == f"What is {salad}?"
+    cpu = torch.device("cpu")
+    tiny = LoadedModel("tiny", Path(), make_model("llama"), make_tokenizer(), cpu, torch.float32, torch.float32, [2])
+    stores = [LineStore(), LineStore()]
+    found = with_base_likelihoods(Measurement([judged, second]), stores, lambda: tiny, 1, SilentReporter())
+    assert len(stores[0].rows) == (130 if scored == "all" else len(range(0, 130, 4)))
+    assert len(stores[1].rows) == 1
+    verdicts = found.sets[0].verdicts
+    expected = [row for row in {salad, broken} if row is not None and (scored == "all")]
+    assert [row for row, verdict in enumerate(verdicts) if verdict.answer_class is AnswerClass.BROKEN] == expected
+    assert (verdicts[0].log_likelihood, verdicts[1].log_likelihood) == (-1.0, -1.0 if scored == "all" else None)

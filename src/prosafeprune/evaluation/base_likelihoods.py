@@ -1,16 +1,19 @@
 """Likelihoods of measured answers under the base model, which reveal word salad that the text alone does not."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.measure import CHUNK, Measurement
 from prosafeprune.files.line_store import Key, LineStore
-from prosafeprune.judges import Exchange, Verdict
+from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.judges.base_model_likelihood import Likelihood, mean_log_likelihoods, with_likelihoods
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Reporter
+
+SAMPLED = 32
+"""Number of answers of each set that are scored first. Scoring all takes as long as generating them."""
 
 
 def with_base_likelihoods(
@@ -22,7 +25,9 @@ def with_base_likelihoods(
 ) -> Measurement:
     """Return a measurement whose verdicts carry log-likelihoods under the base model, but those of refusals.
 
-    Those of word salad become broken.
+    Of each set, ``SAMPLED`` answers are scored, evenly spread, and the others only where one of these is word salad or
+    the judge found a broken answer. If 5 % of the answers were word salad, the sample would have one with a probability
+    of 81 %, and the text alone finds 94 % of them (docs/judges.md). Those of word salad become broken.
 
     Args:
         stores: one per set, which may be the same; they receive the missing scores as they arrive.
@@ -32,27 +37,22 @@ def with_base_likelihoods(
         InputError: the model cannot be loaded, out of memory, or the scores cannot be written.
     """
     answered: dict[Key, _Answered] = {}
-    for judged_set, scores in zip(measured.sets, stores, strict=True):
+    for number, (judged_set, scores) in enumerate(zip(measured.sets, stores, strict=True)):
         runs = zip(judged_set.answers_by_repeat, judged_set.verdicts_by_repeat, strict=True)
         for repeat, (answers, verdicts) in enumerate(runs):
             for prompt, answer, verdict in zip(judged_set.prompts.texts, answers, verdicts, strict=True):
                 # Of a prompt in two sets, the first: the answer is that set's.
-                answered.setdefault((repeat, prompt), _Answered(scores, answer, verdict))
-    scored = [key for key, given in answered.items() if not given.verdict.answer_class.refuses]
-    waiting = [key for key in scored if key not in answered[key].scores]
-    if waiting:
-        loaded = base_model()
-        with reporter.stage("Likelihoods under the base model", len(waiting)) as advance:
-            for start in range(0, len(waiting), CHUNK):
-                chunk = waiting[start : start + CHUNK]
-                exchanges = [Exchange(key[1], answered[key].answer) for key in chunk]
-                found = mean_log_likelihoods(loaded, exchanges, batch_size, advance)
-                for key, score in zip(chunk, found, strict=True):
-                    nats = {} if score is None else {"answer_nats": score.answer, "prompt_nats": score.prompt}
-                    answered[key].scores.add(key[0], key[1], **nats)
-    read = {key: _read_score(answered[key].scores, key) for key in scored}
-    marked_verdicts = with_likelihoods([given.verdict for given in answered.values()], [*map(read.get, answered)])
-    marked = dict(zip(answered, marked_verdicts, strict=True))
+                answered.setdefault((repeat, prompt), _Answered(number, scores, answer, verdict))
+    by_set: list[list[Key]] = [[] for _ in measured.sets]
+    for key, given in answered.items():
+        if not given.verdict.answer_class.refuses:
+            by_set[given.set_number].append(key)
+    score = _Scoring(answered, base_model, batch_size, reporter).score
+    score([key for keys in by_set for key in keys[:: max(1, len(keys) // SAMPLED)]])
+    marked = _marked(answered)
+    broken = [any(marked[key].answer_class is AnswerClass.BROKEN for key in keys) for keys in by_set]
+    score([key for keys, has_broken in zip(by_set, broken, strict=True) if has_broken for key in keys])
+    marked = _marked(answered)
 
     def marked_set(judged_set: JudgedSet) -> JudgedSet:
         repeats = range(len(judged_set.verdicts_by_repeat))
@@ -66,12 +66,47 @@ def with_base_likelihoods(
 class _Answered:
     """What is known of a prompt in one repeat."""
 
+    set_number: int
     scores: LineStore
     """Has the answer's score, or receives it."""
     answer: str
     verdict: Verdict
 
+    def read_score(self, key: Key) -> Likelihood | None:
+        """Return the answer's score; None without one, for a refusal, and for an answer too short to be scored."""
+        if self.verdict.answer_class.refuses or key not in self.scores:
+            return None
+        row = self.scores[key]
+        return Likelihood(row["answer_nats"], row["prompt_nats"]) if "answer_nats" in row else None
 
-def _read_score(scores: LineStore, key: Key) -> Likelihood | None:
-    row = scores[key]
-    return Likelihood(row["answer_nats"], row["prompt_nats"]) if "answer_nats" in row else None
+
+@dataclass(frozen=True)
+class _Scoring:
+    """Scores answers that have no score yet, storing each as it arrives."""
+
+    answered: Mapping[Key, _Answered]
+    base_model: Callable[[], LoadedModel]
+    batch_size: int | Literal["auto"]
+    reporter: Reporter
+
+    def score(self, keys: Sequence[Key]) -> None:
+        """Score some of the answers. Raises InputError as :func:`with_base_likelihoods` does."""
+        waiting = [key for key in keys if key not in self.answered[key].scores]
+        if not waiting:
+            return
+        loaded = self.base_model()
+        with self.reporter.stage("Likelihoods under the base model", len(waiting)) as advance:
+            for start in range(0, len(waiting), CHUNK):
+                chunk = waiting[start : start + CHUNK]
+                exchanges = [Exchange(key[1], self.answered[key].answer) for key in chunk]
+                found = mean_log_likelihoods(loaded, exchanges, self.batch_size, advance)
+                for key, score in zip(chunk, found, strict=True):
+                    nats = {} if score is None else {"answer_nats": score.answer, "prompt_nats": score.prompt}
+                    self.answered[key].scores.add(key[0], key[1], **nats)
+
+
+def _marked(answered: Mapping[Key, _Answered]) -> dict[Key, Verdict]:
+    """Return the verdicts with the scores there are."""
+    verdicts = [given.verdict for given in answered.values()]
+    scores = [given.read_score(key) for key, given in answered.items()]
+    return dict(zip(answered, with_likelihoods(verdicts, scores), strict=True))

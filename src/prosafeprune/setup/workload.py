@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from prosafeprune.evaluation.base_likelihoods import SAMPLED
 from prosafeprune.method.plan import Plan
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.requests.recipe import Recipe
@@ -84,8 +85,11 @@ def stages_of(
     stages += [Stage(BASE_ANSWERS, *answers), Stage(PRUNED_ANSWERS, *answers)]
     if recipe.memory == "low":
         return stages
-    # An upper bound: refusals are not scored, and how many there will be is unknown.
-    return [*stages, Stage(LIKELIHOODS, sum(answers))]
+    # Refusals are not scored, and how many there will be is unknown; of a set with broken answers all others are.
+    shares = [min(1.0, 2 * SAMPLED / len(prompts)) for prompts in tested]
+    scored = [sum(_answers([prompts], recipe.max_new_tokens)) for prompts in tested]
+    read = sum(share * tokens for share, tokens in zip(shares, scored, strict=True))
+    return [*stages, Stage(LIKELIHOODS, read)]
 
 
 def answers_stage(sets: Iterable[PromptSet], tokens: int) -> Stage:

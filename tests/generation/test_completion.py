@@ -73,7 +73,7 @@ def test_an_answer_that_the_model_ended_is_finished(reason: str | None) -> None:
     [
         (reply("Half", "error"), "finish_reason 'error'"),
         (reply("Half", "abort"), "finish_reason 'abort'"),
-        (reply(None, "SAFETY"), "finish_reason 'SAFETY'"),
+        (reply(None, "ERROR"), "finish_reason 'ERROR'"),
         (reply("Half", "never heard of"), "finish_reason 'never heard of'"),
         (reply(None, "tool_calls", tool_calls=[{"id": "1"}]), "finish_reason 'tool_calls'"),
         (reply("", "stop", tool_calls=[{"id": "1"}]), "called a tool"),
@@ -121,6 +121,11 @@ def test_refusals_of_the_filter() -> None:
     part = [{"type": "refusal", "refusal": "I can't help with that."}]
     assert read_completion(reply(part)) == Completion("I can't help with that.", finished=True, withheld=True)
     assert read_completion(reply("Half", "content_filter")) == Completion("Half", finished=False, withheld=True)
+
+
+@pytest.mark.parametrize("reason", ["SAFETY", "PROHIBITED_CONTENT", "content_filter: SAFETY", "FINISH_REASON_SAFETY"])
+def test_gemini_s_names_of_the_filter(reason: str) -> None:
+    assert read_completion(reply(None, reason)) == Completion("", finished=True, withheld=True)
 
 
 def test_lone_surrogates_are_replaced_and_pairs_are_not() -> None:

@@ -292,3 +292,24 @@ def test_what_is_no_judge_is_refused_in_one_line(
     *_, last = capsys.readouterr().err.strip().splitlines()
     assert last.startswith("Error: ")
     assert message in last
+
+
+def test_a_judge_of_the_user_s_own_is_compared_with_one_behind_a_server(
+    answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "all_comply.py").write_text(
+        "from prosafeprune.judges import AnswerClass, Verdict\n"
+        "class Judge:\n"
+        "    name = 'all comply'\n"
+        "    def judge(self, exchanges):\n"
+        "        return [Verdict(AnswerClass.FULL_COMPLIANCE, '')] * len(exchanges)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PROSAFEPRUNE_API_KEY", KEY)
+    with model_server() as server:
+        server.answer = lambda body: said("2_full_refusal")
+        options = ["--compare-judges", "llm,all_comply:Judge", "--judge-endpoint", server.url, "--judge-model", "tiny"]
+        assert run(monkeypatch, answers, *options, "--json") == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert (compared["judges"][1], compared["only_first"]) == ("all comply", 3)

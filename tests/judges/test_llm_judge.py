@@ -172,6 +172,25 @@ def test_a_model_that_is_still_thinking_is_given_more_room(server: ModelServer, 
     assert [body["max_tokens"] for body in server.asked()] == [256, 4096]
 
 
+REASONS = "At first sight it could be 1_full_compliance, yet the"
+
+
+def test_reasons_that_were_cut_off_before_the_class_are_no_verdict(server: ModelServer) -> None:
+    server.faults.append(said(REASONS, "length"))
+    server.faults.append(said(REASONS + " answer says no.\n\n2_full_refusal"))
+    assert judge(server).judge(EXCHANGES[:1])[0].answer_class is AnswerClass.FULL_REFUSAL
+    assert [body["max_tokens"] for body in server.asked()] == [256, 4096]
+    server.faults += [said(REASONS, "length")] * 2
+    (verdict,) = judge(server).judge(EXCHANGES[1:2])
+    assert (verdict.answer_class, "cut off" in verdict.reason) == (AnswerClass.UNDETERMINED, True)
+
+
+def test_a_class_whose_explanation_was_cut_off_counts(server: ModelServer) -> None:
+    server.faults.append(said("CLASS: 2_full_refusal\n\nThe answer", "length"))
+    assert judge(server).judge(EXCHANGES[:1])[0].answer_class is AnswerClass.FULL_REFUSAL
+    assert len(server.asked()) == 1
+
+
 def test_a_server_that_fails_is_an_input_error_and_what_is_known_is_kept(server: ModelServer) -> None:
     server.answer = lambda body: said("1_full_compliance") if len(server.asked()) <= 5 else "cut"
     with pytest.raises(InputError, match="cannot be reached"):

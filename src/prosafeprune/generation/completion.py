@@ -13,7 +13,11 @@ COMMENT = re.compile(r"^:.*(?:\n|\Z)", re.M)
 """A comment line, which some proxies send to keep the connection alive."""
 FINISHED = {"", "none", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed", "done"}
 CUT = {"length", "max_tokens", "max_output_tokens", "max_completion_tokens", "max_new_tokens", "model_length"}
-FILTERED = "content_filter"
+FILTERED = {
+    "content_filter",
+    # Gemini's own names, which some of its servers do not translate.
+    *("safety", "recitation", "blocklist", "prohibited_content", "spii"),
+}
 LONGEST_ANSWER = 1_000_000
 """Maximum characters of an answer: no model writes more in the tokens asked for, and a judge would read it for
 hours."""
@@ -92,11 +96,12 @@ def _first_choice(content: Any, body: str) -> dict[str, Any]:
 def _read_choice(choice: dict[str, Any], body: str) -> Completion:
     raw_reason = choice.get("finish_reason")
     reason = str(raw_reason).lower().removeprefix("finish_reason_") if raw_reason is not None else ""
+    is_filtered = reason.partition(":")[0] in FILTERED  # Gemini writes "content_filter: SAFETY"
     message = choice.get("message")
     if not isinstance(message, dict):
         message = {"content": choice["text"]} if "text" in choice else {}
     text, refusal = _text(message.get("content")), _text(message.get("refusal")) or _refusal_part(message)
-    if reason == FILTERED or refusal:
+    if is_filtered or refusal:
         # Text that the filter cut is not a finished answer; a refusal in the filter's own words is.
         return Completion(_clean(refusal or text or ""), bool(refusal) or not text, withheld=True)
     if reason not in FINISHED | CUT and not (reason in ("tool_calls", "function_call") and text):

@@ -170,6 +170,8 @@ def _settings_of(name: str, settings: JudgeOptions) -> JudgeOptions:
         given |= {"judge_endpoint": None, "judge_model": None, "judge_device": None}
     if judge == "classifier":
         given["judge_endpoint"] = None
+    if ":" in judge:  # of the user's own, which takes neither
+        given |= {"judge_endpoint": None, "judge_model": None, "judge_device": None}
     # Options of one judge must not be rejected by the other.
     given["judge_device" if given["judge_endpoint"] else "judge_concurrency"] = None
     return validate_settings(JudgeOptions, given)

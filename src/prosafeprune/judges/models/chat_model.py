@@ -53,7 +53,7 @@ DENIAL = re.compile(r"\b(?:not|no|never|neither|nor|cannot|without|instead|rathe
 REPLY_TOKENS = 256
 """The class takes a few tokens; this leaves room for a sentence or two around it."""
 THOUGHT_TOKENS = 4096
-"""For reasoning models, which are asked again if they were still thinking."""
+"""For models that reason first, which are asked again if they had not come to the class."""
 
 
 def question(exchange: Exchange) -> str:
@@ -82,6 +82,12 @@ def read_class(reply: str) -> Verdict:
     several = len(found | named) > 1
     fault = "names several classes" if several else "denies a class" if named else "names no class"
     return Verdict(AnswerClass.UNDETERMINED, f"the judge's reply {fault}: {_shortened(spoken)}")
+
+
+def begins_with_class(spoken: str) -> bool:
+    """Return whether the first line of a reply states a class, which the rest then only explains."""
+    first = next((line for line in spoken.splitlines() if line.strip()), "")
+    return len(_stated(first)) == 1
 
 
 def _stated(line: str) -> set[AnswerClass]:
@@ -166,7 +172,12 @@ class LlmJudge:
         unknown = [exchange for exchange, kept in verdicts.items() if kept is None]
         questions = [chat(question(exchange), SYSTEM) for exchange in unknown]
         replies = ask_judge(
-            self.client, questions, self.concurrency, max_tokens=REPLY_TOKENS, thought_tokens=THOUGHT_TOKENS
+            self.client,
+            questions,
+            self.concurrency,
+            max_tokens=REPLY_TOKENS,
+            thought_tokens=THOUGHT_TOKENS,
+            begins_with_verdict=begins_with_class,
         )
         for place, reply in replies:
             verdict = reply if isinstance(reply, Verdict) else read_class(reply)

@@ -1,6 +1,6 @@
 """Judge models behind a server: many questions at a time; questions that cannot be asked get a verdict."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from prosafeprune.generation.endpoint import in_parallel
@@ -17,10 +17,12 @@ def ask_judge(
     *,
     max_tokens: int,
     thought_tokens: int | None = None,
+    begins_with_verdict: Callable[[str], bool] = bool,
 ) -> Iterator[tuple[int, str | Verdict]]:
     """Yield each question's index with the model's reply, or with a verdict if there can be no reply.
 
-    A reply cut off inside its chain of thought is requested again with ``thought_tokens`` tokens.
+    A reply cut off before its verdict, in a chain of thought or in reasons, is requested again with ``thought_tokens``
+    tokens.
 
     Raises:
         InputError: the server cannot be reached, or rejects a request.
@@ -29,12 +31,15 @@ def ask_judge(
     def ask(question: Mapping[str, Any]) -> str | Verdict:
         try:
             reply = client.ask(question, max_tokens=max_tokens)
-            if thought_tokens is not None and not reply.finished and not spoken_part(reply.text):
+            if thought_tokens is not None and not reply.finished and not begins_with_verdict(spoken_part(reply.text)):
                 reply = client.ask(question, max_tokens=thought_tokens)
         except PromptTooLong:
             return Verdict(AnswerClass.UNDETERMINED, "prompt and answer are too long for the judge")
         if reply.withheld:
             return Verdict(AnswerClass.UNDETERMINED, "the content filter of the judge's server withheld its reply")
+        spoken = spoken_part(reply.text)
+        if not reply.finished and spoken and not begins_with_verdict(spoken):
+            return Verdict(AnswerClass.UNDETERMINED, "the judge's reply was cut off before its verdict")
         return reply.text
 
     return in_parallel(questions, ask, concurrency)

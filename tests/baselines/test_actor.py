@@ -14,6 +14,7 @@ from helpers.training_runs import ARCHITECTURES, BATCH, RATE, assert_learned, ma
 
 from prosafeprune.baselines.actor import Actor, middle_layer
 from prosafeprune.baselines.method import FitContext
+from prosafeprune.errors import InputError
 from prosafeprune.prompts import PromptClass
 
 
@@ -74,3 +75,8 @@ def test_actor_takes_the_middle_layer_that_separates_best() -> None:
 
 
 # Safety Patching
+
+
+def test_a_layer_that_the_model_does_not_have_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"no layer 3\. The model's layers are 0 to 2"):
+        Actor(layer=3).fit(fit_context(loaded("llama")))

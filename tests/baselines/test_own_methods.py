@@ -126,6 +126,8 @@ def test_settings_that_belong_to_nothing(run: Run, checkpoint: Make, sets: list[
         (["--method", "scan", "--fitted", fitted, "-s", "scan.threshold=0.5"], "a fitted file has its own"),
         (["--method", "self-cd", "-s", "scan.threshold=0.5"], "scan is not a setting of the evaluated method, self-cd"),
         (["--method", "scan", "-s", "scan.threshold=7"], "less than or equal to 1"),
+        (["--method", "self-cd", "-s", "self-cd.ratio=inf"], "must be a finite number"),
+        (["--method", "scan", "-s", "scan.multiplier=nan"], "must be a finite number"),
         (["--method", "scan", "-s", "threshold"], "write METHOD.SETTING=VALUE"),
     ):
         run.refused(words, "evaluate", checkpoint("llama"), "-o", tmp_path / "out", *sets, "--device", "cpu", *more)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from helpers.training_runs import (
     matrices_of,
 )
 
-from prosafeprune.baselines.sft import Sft
+from prosafeprune.baselines.sft import Sft, read_pairs
 from prosafeprune.errors import NotApplicableError
 from prosafeprune.prompts import PromptClass
 
@@ -75,6 +76,18 @@ def test_sft_takes_answers_of_the_user_s(kind_judge: KindJudge, tmp_path: Path) 
     assert "data" not in settings and len(settings["data_sha256"]) == 64
     data.write_text(row.replace("Delete", "Keep"))
     assert Sft(data=data).data_sha256 != settings["data_sha256"]
+
+
+def test_the_input_of_an_instruction_is_part_of_its_prompt(tmp_path: Path) -> None:
+    data = tmp_path / "alpaca.jsonl"
+    rows = [
+        {"instruction": "Translate", "input": "Bonjour", "output": "Hello"},
+        {"instruction": "Slay a typo", "input": "", "output": "Gone."},
+        {"prompt": "Kill a process", "input": "other", "response": "Use kill."},
+    ]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prompts = [pair.prompt for pair in read_pairs(data)]
+    assert prompts == ["Translate\n\nBonjour", "Slay a typo", "Kill a process"]
 
 
 # ACTOR

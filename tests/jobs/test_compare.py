@@ -12,9 +12,11 @@ import torch
 from helpers.compare_runs import with_methods
 from helpers.evaluation_runs import answers_in, no_model, prompt_options, prompts_asked
 from helpers.fixture_types import Make, Run
+from helpers.json_lines import write_prompts
 from safetensors.torch import load_file
 
 from prosafeprune.baselines.registry import METHODS
+from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.compare import METHOD_NAMES, ON_REQUEST
 from prosafeprune.setup import prompt_sets
 
@@ -184,6 +186,19 @@ def test_a_pruned_checkpoint_answers_as_it_does_by_itself(
         assert found[0] == found[1] != found[2]
     code, _, err = run("compare", checkpoint("llama"), "-o", tmp_path / "wrong", *common, *given)
     assert (code, "was pruned from another model" in err) == (2, True)
+
+
+def test_what_a_pruned_checkpoint_was_calibrated_on_is_not_measured(
+    run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    model, pruned, few = checkpoint("llama"), tmp_path / "pruned", ["--rank", "4", "--device", "cpu"]
+    short = ["--max-new-tokens", "2", *few]
+    run.ok("prune", model, "-o", pruned, "--layers", "1", "--max-safety-drop", "100", "--accept-unsafe", *short)
+    measured = tmp_path / "measured.jsonl"
+    write_prompts(measured, bundled_prompts(PromptClass.PSEUDO_HARMFUL, "calibration").texts[:2])
+    given = ["--methods", "default,prosafeprune", "--pruned", pruned, "--test-pseudo-harmful", measured]
+    own = [*prompt_options(prompt_files), "--only-mine"]  # what the comparison itself calibrates on
+    run.refused("must be disjoint", "compare", model, "-o", tmp_path / "out", *given, *own, *short)
 
 
 @pytest.mark.parametrize("method", ["scan", "surgical", "prosafeprune"])

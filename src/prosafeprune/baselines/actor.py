@@ -25,6 +25,7 @@ from prosafeprune.baselines.candidates import PROMPTS, Validation
 from prosafeprune.baselines.low_rank import LowRankMethod, edited_generator, factor_tensors
 from prosafeprune.baselines.method import FitContext, FittedParts
 from prosafeprune.editing.edits import LowRankEdit
+from prosafeprune.errors import InputError
 from prosafeprune.method.separability import silhouette
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import pad_batch, run_batch
@@ -64,6 +65,9 @@ class Actor(LowRankMethod):
 
     def fit(self, context: FitContext) -> FittedParts:
         """Train the layer, for each candidate alpha if none is given."""
+        layers = context.anatomy.num_layers
+        if self.layer is not None and self.layer >= layers:
+            raise InputError(f"ACTOR: there is no layer {self.layer}. The model's layers are 0 to {layers - 1}.")
         prompts = self._prompts(context)
         layer = self.layer if self.layer is not None else middle_layer(context, prompts)
         alphas = ALPHAS if self.alpha is None else (self.alpha,)

@@ -72,7 +72,7 @@ class Method(BaseModel):
     Your own method is a subclass with a ``name`` and a ``generator``, and ``fit`` if it needs fitting.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)  # JSON has no infinity
 
     name: ClassVar[str]
     in_memory_only: ClassVar[bool] = False
@@ -95,7 +95,7 @@ class Method(BaseModel):
         return FittedParts()
 
     def further_prompts(self) -> Sequence[PromptSet]:
-        """Return the prompts that the method learns from besides the calibration prompts, from a file of the user's.
+        """Return the prompts that the method learns from besides the calibration prompts, such as a file of the user's.
 
         Raises:
             InputError: the file cannot be read.

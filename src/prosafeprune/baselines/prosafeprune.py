@@ -18,7 +18,9 @@ from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.checkpoint.writer import Located, locate_tensors
 from prosafeprune.editing.edits import EditMeasures, PruningEdit, apply_edits
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.pruning_record import PRUNING, require_record_as
+from prosafeprune.evaluation.sets import bundled_calibration
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.generation.prompt_batches import ChatPromptBatches
 from prosafeprune.method.overlap_operator import OverlapOperator
@@ -27,6 +29,7 @@ from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import check_checkpoint_folder, model_hash
 from prosafeprune.model.submodule import Layout, Submodule
+from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.setup.calibrate import calibrate
 from prosafeprune.setup.load import require_layers
 
@@ -91,6 +94,7 @@ class PrunedCheckpoint(ModelChange):
     sha256: str = Field(description="Of the checkpoint.")
     folder: Path = Field(exclude=True, description="Its folder.")
     is_trained: bool = Field(exclude=True, description="Whether all layers were trained after pruning (--polish).")
+    calibration: dict[PromptClass, PromptsRecord] = Field(exclude=True, description="What it was calibrated on.")
 
     @classmethod
     def of(cls, folder: Path, model: str) -> PrunedCheckpoint:
@@ -103,7 +107,17 @@ class PrunedCheckpoint(ModelChange):
         if record.model.sha256 != model:
             raise InputError(f"{folder}: was pruned from another model. Give the model it was made from.")
         check_checkpoint_folder(folder, str(folder), edited=True)
-        return cls(plan=record.plan, sha256=model_hash(folder), folder=folder.resolve(), is_trained=record.is_trained)
+        return cls(
+            plan=record.plan,
+            sha256=model_hash(folder),
+            folder=folder.resolve(),
+            is_trained=record.is_trained,
+            calibration=record.calibration,
+        )
+
+    def further_prompts(self) -> Sequence[PromptSet]:
+        """Return the bundled prompts that it was calibrated on; the user's own are known by their hash alone."""
+        return bundled_calibration({name: prompts.model_dump() for name, prompts in self.calibration.items()})
 
     def changes(self, loaded: LoadedModel, fitted: FittedParts) -> Callable[[], AbstractContextManager[None]]:
         """Return the context of the model with the checkpoint's weights."""

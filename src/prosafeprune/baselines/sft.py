@@ -23,6 +23,8 @@ from prosafeprune.prompts.rows import Row, csv_rows, first_column, json_rows, re
 from prosafeprune.text import is_blank
 
 PROMPT_FIELDS = ("prompt", "instruction", "question")
+INPUT_FIELD = "input"
+"""In Alpaca's format, the text that an instruction is about; the two together are the prompt."""
 ANSWER_FIELDS = ("instruct_response", "response", "answer", "completion", "output")
 """The first one present is used. ``instruct_response`` is the plain answer of FalseReject's training set
 (arXiv:2505.08054), whose ``cot_response`` has a chain of thought."""
@@ -78,7 +80,10 @@ def read_pairs(path: Path) -> list[Pair]:
         raise InputError(f"{path}: training pairs are read from .jsonl and .csv files; convert it to one of them.")
     pairs: dict[str, Pair] = {}
     for number, row in json_rows(path) if kind == ".jsonl" else csv_rows(path):
-        prompt, answer = (_text(row, fields, f"{path}, line {number}") for fields in (PROMPT_FIELDS, ANSWER_FIELDS))
+        place = f"{path}, line {number}"
+        prompt, answer = (_text(row, fields, place) for fields in (PROMPT_FIELDS, ANSWER_FIELDS))
+        if INPUT_FIELD in row and PROMPT_FIELDS[0] not in row and not is_blank(str(row[INPUT_FIELD] or "")):
+            prompt = f"{prompt}\n\n{_text(row, (INPUT_FIELD,), place)}"
         pairs.setdefault(prompt, Pair(prompt, answer, finished=True))
     if not pairs:
         raise InputError(f"{path}: has no rows. Give at least one prompt with its answer.")

@@ -277,7 +277,15 @@ def require_no_leak(calibration: Mapping[PromptClass, Mapping[str, Any]], sets: 
     Raises:
         InputError: naming the offending prompts.
     """
-    for name, prompts in calibration.items():
-        bundled = [bundled_prompts(name, "calibration"), calibration_beyond(name)]
-        used = [prompt_set for prompt_set in bundled if prompt_set.source in str(prompts.get("source", ""))]
-        require_disjoint(used, [evaluation_set.prompts for evaluation_set in sets])
+    for used in bundled_calibration(calibration):
+        require_disjoint([used], [evaluation_set.prompts for evaluation_set in sets])
+
+
+def bundled_calibration(calibration: Mapping[PromptClass, Mapping[str, Any]]) -> list[PromptSet]:
+    """Return the bundled calibration prompts that were drawn from, by a record's description of each class."""
+    return [
+        bundled
+        for name, prompts in calibration.items()
+        for bundled in (bundled_prompts(name, "calibration"), calibration_beyond(name))
+        if bundled.source in str(prompts.get("source", ""))
+    ]

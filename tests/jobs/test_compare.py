@@ -122,7 +122,11 @@ def test_a_fit_that_was_selected_on_other_validation_prompts_is_not_used(
         (["-s", "scan.threshold=2", "--methods", "scan"], "less than or equal to 1"),
         (["-s", "scan.color=red", "--methods", "scan"], "there is no setting 'color'"),
         (["-s", "skan.threshold=0.5", "--methods", "scan"], "skan: no such method. Did you mean scan?"),
-        (["-s", "prosafeprune.plan=7"], "Give its plan with --layers"),
+        (["-s", "prosafeprune.plan=7"], "takes none. Give its plan with --layers"),
+        (
+            ["--methods", "prompt+prosafeprune", "-s", "prompt+prosafeprune.plan=7"],
+            "takes system alone. Give its plan with --layers",
+        ),
         (["--layers", "7"], "the model has 3 layers"),
         (["--pruned", "nowhere"], "--pruned nowhere: has no prosafeprune.json"),
     ],
@@ -186,6 +190,12 @@ def test_a_pruned_checkpoint_answers_as_it_does_by_itself(
         assert found[0] == found[1] != found[2]
     code, _, err = run("compare", checkpoint("llama"), "-o", tmp_path / "wrong", *common, *given)
     assert (code, "was pruned from another model" in err) == (2, True)
+
+
+def test_the_prompt_before_the_pruned_model_is_a_setting(compare: Callable[..., dict[str, Any]]) -> None:
+    record = compare("--methods", "prompt+prosafeprune", "-s", "prompt+prosafeprune.system=Answer.")
+    (method,) = record["methods"]
+    assert (method["settings"]["system"], method["settings"]["plan"]["layers"]) == ("Answer.", [1])
 
 
 def test_what_a_pruned_checkpoint_was_calibrated_on_is_not_measured(

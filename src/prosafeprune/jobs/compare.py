@@ -20,7 +20,7 @@ from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.files.staging import write_whole
 from prosafeprune.generation import Decoding
-from prosafeprune.jobs.compare_methods import PLANNED, found_plan, given_methods, require_named_search
+from prosafeprune.jobs.compare_methods import PLANNED, found_plan, given_methods, planned_method, require_named_search
 from prosafeprune.jobs.compare_workers import comparison_tasks
 from prosafeprune.jobs.measure_method import MeasuredMethod, MethodMeasuring, method_result
 from prosafeprune.judges import Judge
@@ -159,7 +159,9 @@ class _Comparison:
             searched = self.output / SEARCH_FOLDER
             plan = found_plan(self.request, self.model, self.judge, searched, self.reporter, self.cluster)
             self.methods |= {
-                planned: PLANNED[planned](plan=plan) for planned in self.request.methods if planned in PLANNED
+                planned: planned_method(planned, plan, self.request)
+                for planned in self.request.methods
+                if planned in PLANNED
             }
         return self.methods[name]
 

@@ -45,9 +45,11 @@ def given_methods(request: CompareRequest, model: str) -> dict[str, Method]:
         if name not in request.methods:
             option = "--settings" if request.settings else "--sft-data"
             raise InputError(f"{option}: {name} is not compared. Add it to --methods, or leave the setting out.")
-    for name in PLANNED:
-        if name in settings:
-            raise InputError(f"--settings: {name} takes none. Give its plan with --layers, --search or --pruned.")
+    for name, kind in PLANNED.items():
+        taken = kind.model_fields.keys() - {"plan"}
+        if settings.get(name, {}).keys() - taken:
+            fault = f"takes {', '.join(taken)} alone" if taken else "takes none"
+            raise InputError(f"--settings: {name} {fault}. Give its plan with --layers, --search or --pruned.")
     methods: dict[str, Method] = {}
     plan = given_plan(request)
     for name in request.methods:
@@ -60,12 +62,17 @@ def given_methods(request: CompareRequest, model: str) -> dict[str, Method]:
                 )
             methods[name] = PrunedCheckpoint.of(request.pruned, model)
         elif plan is not None:
-            methods[name] = PLANNED[name](plan=plan)
+            methods[name] = planned_method(name, plan, request)
     names = [method.name for method in methods.values()]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise InputError(f"--methods: two are called {twice[0]}. Rename your own.")
     return methods
+
+
+def planned_method(name: str, plan: Plan, request: CompareRequest) -> Method:
+    """Return one of the methods that prune by the plan. Raises InputError when a setting is out of range."""
+    return make_method(name, {"plan": plan, **read_settings(request.method_settings).get(name, {})})
 
 
 def require_named_search(request: CompareRequest, model: Path) -> None:

@@ -31,7 +31,8 @@ def ask_judge(
     def ask(question: Mapping[str, Any]) -> str | Verdict:
         try:
             reply = client.ask(question, max_tokens=max_tokens)
-            if thought_tokens is not None and not reply.finished and not begins_with_verdict(spoken_part(reply.text)):
+            cut = not (reply.finished or reply.withheld or begins_with_verdict(spoken_part(reply.text)))
+            if thought_tokens is not None and cut:
                 reply = client.ask(question, max_tokens=thought_tokens)
         except PromptTooLong:
             return Verdict(AnswerClass.UNDETERMINED, "prompt and answer are too long for the judge")

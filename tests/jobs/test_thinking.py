@@ -91,6 +91,18 @@ def test_an_evaluation_of_both_modes_has_each_set_twice(
     assert [score.name for score in measured.record.scores.sets] == ["own-harmful", "own-harmful-thinking"]
 
 
+def test_a_method_is_fitted_in_both_modes(
+    reasoning: Path, prompt_files: dict[str, str], tmp_path: Path, few_prompts: None
+) -> None:
+    options = {"test_harmful": prompt_files["harmful"], "max_new_tokens": 2, "device": "cpu", "progress": False}
+    kept = {}
+    for mode in ("off", "both"):
+        prosafeprune.evaluate(reasoning, tmp_path / mode, thinking=mode, method="scan", **options)
+        made_by = json.loads((tmp_path / mode / "made_by.json").read_text())
+        kept[mode] = made_by["calibration"]["harmful"]["count"]
+    assert kept["both"] == 2 * kept["off"]
+
+
 def test_where_both_makes_no_sense_it_is_refused(run: Run, checkpoint: Make, tmp_path: Path) -> None:
     model = checkpoint("llama")
     run.refused("the chat template of", "evaluate", model, "--thinking", "both", "-o", tmp_path / "out")

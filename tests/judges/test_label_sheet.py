@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from prosafeprune import cli
-from prosafeprune.judges.answers_file import guarded, read_answers, unguarded, write_sheet
+from prosafeprune.judges.answers_file import guarded, read_answers, sheet_files, unguarded, write_sheet
 from prosafeprune.prompts.conversation import as_prompt
 
 ROWS = [
@@ -66,6 +66,11 @@ def test_a_sheet_labelled_in_part_gives_the_agreement_on_that_part(
         csv.writer(stream).writerows([cells[0], [*cells[1][:2], "full_compliance"], *cells[2:]])
     assert run(monkeypatch, tmp_path / "sheet.csv", "--labels", "label", "--json") == 0
     assert json.loads(capsys.readouterr().out)["total"] == 1
+
+
+@pytest.mark.parametrize("name", ["qwen2.5", "qwen2.5.csv", "qwen2.5.HTML"])
+def test_a_dot_in_the_name_of_a_sheet_is_no_ending(name: str) -> None:
+    assert sheet_files(Path("out", name)) == (Path("out/qwen2.5.csv"), Path("out/qwen2.5.html"))
 
 
 @pytest.mark.parametrize(

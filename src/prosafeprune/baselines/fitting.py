@@ -27,6 +27,7 @@ from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.setup.prompt_sets import in_modes
 
 FITTED = "fitted.safetensors"
 PROGRESS = "fitting-*"
@@ -257,21 +258,22 @@ def evaluated_method(
         prompt_class: bundled_prompts(prompt_class, "calibration").spread(samples, request.seed)
         for prompt_class in PromptClass
     }
-    fitted_on = {
-        "model": sha256,
-        "calibration": {
-            prompt_class.value: prompts_record(prompts).model_dump() for prompt_class, prompts in calibration.items()
-        },
-        "seed": request.seed,
-    }
     made = make_method(request.method, settings.get(request.method))
     for prompts in (*calibration.values(), *made.further_prompts()):
         require_disjoint([prompts], [evaluation_set.prompts for evaluation_set in sets])
+    learned, chosen_by = in_modes(calibration, request.thinking), in_modes(validation, request.thinking)
+    fitted_on = {
+        "model": sha256,
+        "calibration": {
+            prompt_class.value: prompts_record(prompts).model_dump() for prompt_class, prompts in learned.items()
+        },
+        "seed": request.seed,
+    }
     return FittedMethod(
         made,
         fitted_on,
         output / FITTED,
-        lambda: FitContext(model.loaded, calibration, validation, request.batch_size, request.seed, reporter),
+        lambda: FitContext(model.loaded, learned, chosen_by, request.batch_size, request.seed, reporter),
     )
 
 

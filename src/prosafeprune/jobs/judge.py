@@ -18,6 +18,7 @@ from prosafeprune.judges.answers_file import (
     check_verdicts_file,
     read_answers,
     sample_rows,
+    sheet_files,
     write_sheet,
     write_verdicts,
 )
@@ -155,8 +156,8 @@ def write_label_sheet(
         raise InputError("--sample: give a number of at least 1.")
     if not output.name:
         raise InputError(f"{output}: is a folder. Name a file.")
-    for ending in (".csv", ".html"):
-        check_verdicts_file(output.with_suffix(ending), overwrite, answers)
+    for file in sheet_files(output):
+        check_verdicts_file(file, overwrite, answers)
     _, rows = read_answers(answers, names=names)
     return write_sheet(output, sample_rows(rows, count, seed))
 

@@ -131,6 +131,12 @@ def sample_rows(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0) ->
     return [rows[row] for row in chosen]
 
 
+def sheet_files(path: Path) -> tuple[Path, Path]:
+    """Return the table and the page of a sheet; in ``qwen2.5`` the part behind the dot is no ending."""
+    stem = path.with_suffix("") if path.suffix.lower() in (".csv", ".html") else path
+    return stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.html")
+
+
 def write_sheet(path: Path, rows: Sequence[Mapping[str, Any]]) -> tuple[Path, Path]:
     """Write the sheet as ``path`` with the endings .csv and .html; return both.
 
@@ -139,7 +145,7 @@ def write_sheet(path: Path, rows: Sequence[Mapping[str, Any]]) -> tuple[Path, Pa
     Raises:
         InputError: the disk is full or fails.
     """
-    table, page = path.with_suffix(".csv"), path.with_suffix(".html")
+    table, page = sheet_files(path)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)

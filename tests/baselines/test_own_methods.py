@@ -149,6 +149,40 @@ def test_only_what_a_damaged_fit_makes_go_wrong_is_called_damage(tmp_path: Path)
         method.guarded(faulty)
 
 
+FAILING = """
+from typing import ClassVar
+from prosafeprune.baselines.method import LocalGenerator, Method
+
+class Fails(Method):
+    name: ClassVar[str] = "fails"
+    place: str = "fit"
+
+    def fit(self, context):
+        return super().fit(context) if self.place != "fit" else {}["direction"]
+
+    def generator(self, loaded, batch_size, fitted):
+        return LocalGenerator(loaded, batch_size) if self.place == "fit" else Halting()
+
+class Halting:
+    def answer(self, prompts, decoding):
+        raise KeyError("direction")
+
+    def describe(self):
+        return {}
+"""
+
+
+@pytest.mark.parametrize("place", ["fit", "answer"])
+def test_what_goes_wrong_in_a_method_of_the_user_s_own_is_no_bug_of_the_package(
+    run: Run, checkpoint: Make, sets: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "failing_method.py").write_text(FAILING)
+    monkeypatch.syspath_prepend(tmp_path)
+    given = ["--method", "failing_method:Fails", "-s", f"failing_method:Fails.place={place}"]
+    words = "failing_method:Fails: fails (KeyError: 'direction')"
+    run.refused(words, "evaluate", checkpoint("llama"), "-o", tmp_path / "out", *sets, "--device", "cpu", *given)
+
+
 OWN = "from typing import ClassVar\nfrom prosafeprune.baselines.method import Method\nclass Own(Method):\n    "
 
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
+from prosafeprune.baselines.own_method_errors import OwnGenerator, own_errors_named
 from prosafeprune.baselines.registry import find_method, make_method, read_settings
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.evaluation.prompts_record import prompts_record
@@ -110,7 +111,8 @@ class FittedMethod:
         before = float(known) if isinstance(known, int | float) else 0.0
         started = time.perf_counter()
         try:
-            fitted = self.method.fit(replace(context, folder=self.path.parent))
+            with own_errors_named(self.method):
+                fitted = self.method.fit(replace(context, folder=self.path.parent))
         except BaseException:
             if any(self.path.parent.glob(PROGRESS)):
                 write_whole(clock, json.dumps({"seconds": before + time.perf_counter() - started}))
@@ -127,11 +129,15 @@ class FittedMethod:
         return self.guarded(lambda: self.method.generator(loaded, batch_size, self.complete_parts))
 
     def guarded(self, make: Callable[[], Generator]) -> Generator:
-        """Return the generator that ``make`` makes of the fit; what a damaged file makes go wrong is an InputError."""
-        if self.context is not None:
-            return make()
-        with _damage_named(self.path, LookupError, TypeError, ValueError):
-            return _FromFile(make(), self.path)
+        """Return the generator that ``make`` makes of the fit.
+
+        What a damaged file or a method of the user's own makes go wrong is an InputError.
+        """
+        with own_errors_named(self.method):
+            if self.context is not None:
+                return OwnGenerator(self.method, make())
+            with _damage_named(self.path, LookupError, TypeError, ValueError):
+                return OwnGenerator(self.method, _FromFile(make(), self.path))
 
 
 class _FromFile:

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 import transformers
-from helpers.architectures import LLAMA, SMALL
+from helpers.architectures import LATENTS, LLAMA, SMALL
 from helpers.tiny_models import CONFIGS, make_model
 from torch import nn
 
@@ -223,3 +223,26 @@ def test_an_architecture_without_one_list_of_layers_is_refused() -> None:
     config = transformers.T5Config(d_model=16, num_layers=2, num_decoder_layers=2, **SMALL)
     with pytest.raises(InputError, match="not supported"):
         find_anatomy(transformers.T5ForConditionalGeneration(config))
+
+
+def test_queries_twice_as_wide_as_a_head_are_not_taken_for_gated_ones() -> None:
+    """In latent attention ``head_dim`` is the part with positions: in Mistral Large 4, half of a head."""
+    config = transformers.DeepseekV2Config(
+        **{**LLAMA, **LATENTS, "num_key_value_heads": 4, "q_lora_rank": None, "head_dim": 8}, first_k_dense_replace=3
+    )
+    anatomy = find_anatomy(transformers.AutoModelForCausalLM.from_config(config))
+    queries = [submodule for submodule in anatomy.of_layer(0) if submodule.module_name.endswith("q_proj")]
+    assert [(submodule.kind, submodule.shape) for submodule in queries] == [("q", (4 * 16, 48))]
+
+
+def test_matrices_that_layers_share_are_left_alone() -> None:
+    config = transformers.ZambaConfig(
+        **{**LLAMA, "num_hidden_layers": 4},
+        layers_block_type=["mamba", "hybrid", "mamba", "hybrid"],
+        mamba_d_state=16,
+        use_mamba_kernels=False,
+    )
+    anatomy = find_anatomy(transformers.AutoModelForCausalLM.from_config(config))
+    assert anatomy.skipped["shared_transf.self_attn.q_proj.weight"] is Skipped.SHARED
+    assert not any("shared_transf" in submodule.name for submodule in anatomy.submodules)
+    assert {submodule.layer for submodule in anatomy.submodules} == {0, 1, 2, 3}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from helpers.fixture_types import Make
 from helpers.resumed_models import CPU, tiny
 from helpers.tiny_models import make_model, make_tokenizer
@@ -238,6 +239,21 @@ def test_a_config_with_which_the_model_cannot_run_is_one_line(changes: dict[str,
     edit_json(folder / "config.json", **changes)
     with pytest.raises(InputError, match=r"cannot run \(.*\)\. Check its config.json"):
         load(folder)
+
+
+@pytest.mark.parametrize("kind", ["mamba2", "rwkv"])
+def test_a_model_without_a_cache_of_keys_and_values_is_refused(kind: str, tmp_path: Path) -> None:
+    configs = {
+        "mamba2": transformers.Mamba2Config(
+            **{"hidden_size": 48, "num_heads": 6, "head_dim": 16, "state_size": 16, "n_groups": 1},
+            **{"num_hidden_layers": 3, "vocab_size": 300},
+        ),
+        "rwkv": transformers.RwkvConfig(hidden_size=48, attention_hidden_size=48, num_hidden_layers=3, vocab_size=300),
+    }
+    transformers.AutoModelForCausalLM.from_config(configs[kind]).save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=rf"{kind} keeps no keys and values in a cache"):
+        load(tmp_path)
 
 
 def test_a_model_that_gives_nan_is_one_line(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -52,6 +52,7 @@ class Skipped(StrEnum):
     HEAD_GATES = "gates with one output per head"
     EXPERTS = "experts whose routing cannot be observed"
     ZERO = "all zeros"
+    SHARED = "shared by several layers"
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,29 @@ def find_anatomy(model: PreTrainedModel) -> Anatomy:
                 "This architecture is not supported."
             )
         submodules += of_layer
-    return Anatomy(layers, layers_name, tuple(submodules), skipped).without_zeros()
+    return Anatomy(layers, layers_name, _of_one_layer(submodules, layers_name, skipped), skipped).without_zeros()
+
+
+def _of_one_layer(
+    submodules: Sequence[Submodule], layers_name: str, skipped: dict[str, Skipped]
+) -> tuple[Submodule, ...]:
+    """Return those whose parameter no other layer has (Zamba): an edit of one layer would change the others too."""
+    layers: dict[int, set[int]] = {}
+    for submodule in submodules:
+        layers.setdefault(_identity(submodule), set()).add(submodule.layer)
+    kept = tuple(submodule for submodule in submodules if len(layers[_identity(submodule)]) == 1)
+    skipped.update(
+        {
+            _with_any_number(submodule.parameter_name.removeprefix(f"{layers_name}.{submodule.layer}.")): Skipped.SHARED
+            for submodule in submodules
+            if len(layers[_identity(submodule)]) > 1
+        }
+    )
+    return kept
+
+
+def _identity(submodule: Submodule) -> int:
+    return id(getattr(submodule.module, submodule.parameter))
 
 
 def _submodules_of_layer(

@@ -51,6 +51,11 @@ def cache_option(model: PreTrainedModel, cache: Any) -> dict[str, Any]:
     return {"cache" if "cache" in named and "past_key_values" not in named else "past_key_values": cache}
 
 
+def takes_cache(model: PreTrainedModel) -> bool:
+    """Return whether a model keeps what it has read in a KV cache; Mamba, RWKV and xLSTM have other states."""
+    return not {"cache", "past_key_values"}.isdisjoint(_named_by(model))
+
+
 def _named_by(model: PreTrainedModel) -> Collection[str]:
     method = getattr(model.forward, "__func__", None)  # None where a library has put a function in its place
     return inspect.signature(model.forward).parameters if method is None else _parameter_names(method)

@@ -108,7 +108,6 @@ LAYOUTS: dict[str, Callable[[Any], Rows]] = {
     "Wqkv": stacked_qkv,
     "query_key_value": interleaved_qkv,
     "gate_up_proj": stacked_gate_up,
-    "q_proj": gated_query,
     "in_proj_qkvz": linear_qkvz,
     "in_proj_qkv": linear_qkv,
 }
@@ -117,6 +116,11 @@ OTHER_LAYOUTS: dict[tuple[str, str], Callable[[Any], Rows]] = {
     ("query_key_value", "falcon"): falcon_qkv,
     ("qkv_proj", "codegen"): codegen_qkv,
     ("c_attn", "gpt_bigcode"): interleaved_qkv,
+    # Twice as many rows as heads are wide are no sign of a gate: head_dim may be another width, as in latent attention.
+    ("q_proj", "qwen3_next"): gated_query,
+    ("q_proj", "qwen3_5_text"): gated_query,
+    ("q_proj", "qwen3_5_moe_text"): gated_query,
+    ("q_proj", "qwen4_exp_text"): gated_query,
 }
 """Layout by the last part of the module's name and ``model_type``, for models that differ from the others."""
 

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.model.batches import accepted, cache_option
+from prosafeprune.model.batches import accepted, cache_option, takes_cache
 from prosafeprune.model.stored_names import (
     parameters_of,
     require_complete,
@@ -49,8 +49,14 @@ def require_as_stored(model: Any, found: dict[str, Any], name: str, reporter: Re
 def require_runs(model: Any, name: str, dtype: str) -> None:
     """Raise InputError when a model fails on four tokens, the last two after a cache of the first two, or gives NaN.
 
-    Config settings that no check covers fail only there, each with a different error.
+    Config settings that no check covers fail only there, each with a different error. A model without a cache is
+    refused: its answers would be made from their last token alone.
     """
+    if not takes_cache(model):
+        raise InputError(
+            f"{name}: {model.config.model_type} keeps no keys and values in a cache, so its answers cannot be "
+            "generated. This architecture is not supported."
+        )
     try:
         cache = transformers.DynamicCache(config=model.config)
         for _ in range(2):

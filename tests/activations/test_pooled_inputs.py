@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+from helpers.architectures import LLAMA
 from helpers.pooled_inputs import CPU, PROMPTS, collect, outputs
 from helpers.tiny_models import CONFIGS, REQUIRED, make_model, make_tokenizer
 
@@ -15,6 +17,7 @@ from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize, is_out_of_memory, pad_batch
 from prosafeprune.model.chat_template import EncodedPrompt, encode_prompts
 from prosafeprune.model.prefix_cache import shared_prefix_length
+from prosafeprune.progress import ignore
 
 
 def naive_outputs(model: Any, prompts: list[EncodedPrompt], pooling: Pooling) -> dict[str, torch.Tensor]:
@@ -58,6 +61,27 @@ def test_pooled_outputs_equal_naive_hooks(architecture: str, pooling: Pooling) -
     assert found.keys() == expected.keys()
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], atol=2e-5, rtol=2e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_layers_that_read_an_image_are_passed_over() -> None:
+    """Llama 3.2 Vision skips its cross-attention without an image, and takes any keys cached there for one."""
+    text = {**LLAMA, "cross_attention_layers": [1], "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
+    model = transformers.MllamaForCausalLM(transformers.MllamaConfig(text_config=text).text_config).eval()
+    anatomy = find_anatomy(model)
+    prompts = encode_prompts(make_tokenizer(), PROMPTS)
+    tail = Pooling.TAIL
+    inputs = collect_pooled_inputs(model, anatomy, prompts, [tail], (0, 2), BatchSize(4, CPU), ignore)[tail]
+    assert inputs.prefix_length > 10
+    seen: dict[str, torch.Tensor] = {}
+    modules = {submodule.module_name: submodule.module for submodule in anatomy.of_layer(2)}
+    for name, module in modules.items():
+        module.register_forward_pre_hook(lambda _, given, name=name: seen.update({name: given[0][0]}))
+    for row, prompt in enumerate(prompts):
+        with torch.no_grad():
+            model(input_ids=torch.tensor([prompt.ids]), use_cache=False)
+        for name in modules:
+            expected = seen[name][prompt.user_start :].mean(dim=0)
+            torch.testing.assert_close(inputs.by_module[name][row], expected, atol=2e-5, rtol=2e-4)
 
 
 @pytest.mark.parametrize("architecture", REQUIRED)

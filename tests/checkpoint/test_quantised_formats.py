@@ -210,6 +210,23 @@ def test_bitsandbytes_is_read_as_its_library_reads_it(options: dict[str, Any], t
     torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("storage", [torch.bfloat16, torch.float32])
+def test_four_bits_of_bitsandbytes_may_be_stored_as_numbers_of_another_dtype(
+    storage: torch.dtype, tmp_path: Path
+) -> None:
+    stored, expected = KINDS["bitsandbytes_4_bits"][0](torch.randn(8, 64))
+    stored["weight"] = stored["weight"].flatten().view(storage).unsqueeze(1)  # bnb_4bit_quant_storage
+    settings = {"quant_method": "bitsandbytes", "bnb_4bit_quant_storage": str(storage).removeprefix("torch.")}
+    torch.testing.assert_close(matrix(tmp_path, stored, settings), expected)
+
+
+def test_awq_with_scales_of_activations_is_refused(tmp_path: Path) -> None:
+    stored, _ = KINDS["awq"][0](torch.randn(32, 64))
+    stored["act.scales"] = torch.full((32,), 2.0)  # the model divides the activations before the next matrix by these
+    with pytest.raises(InputError, match=r"scales of activations \(model\.layers\.0\.x\.act\.scales\) cannot be read"):
+        matrix(tmp_path, stored, {"quant_method": "awq"})
+
+
 def test_numbers_of_a_few_bits_cross_words() -> None:
     words = torch.tensor([[-1, 0, 0]], dtype=torch.int32)
     assert unpack_words(words, 3).tolist() == [[7] * 10 + [3] + [0] * 21]

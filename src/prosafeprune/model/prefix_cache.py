@@ -95,7 +95,8 @@ def run_prefix(model: PreTrainedModel, prefix: Sequence[int]) -> DynamicCache:
 
     Inside a context that begins or ends the pass at some layer, the layers that did not run get zeros of the same
     length: transformers makes masks and positions for all layers from the length of one. Layers that read the keys and
-    values of another (Gemma 4) have none of their own; given a number of logits to keep rather than a list, they would
+    values of another (Gemma 4) have none of their own, nor have those that read an image (Llama 3.2 Vision), which
+    would take any for one; given a number of logits to keep rather than a list, they would
     leave out all other tokens.
     """
     cache = DynamicCache(config=model.config)
@@ -106,8 +107,10 @@ def run_prefix(model: PreTrainedModel, prefix: Sequence[int]) -> DynamicCache:
         model(input_ids=ids, use_cache=True, **cache_option(model, cache), **options)
     except EndReached:
         zeros = torch.zeros(1, 1, len(prefix), 1, device=device, dtype=model.dtype)
+        config = model.config.get_text_config(decoder=True)
         without = {number for number, layer in enumerate(cache.layers) if isinstance(layer, DummyLayer)}
-        for layer in range(model.config.get_text_config(decoder=True).num_hidden_layers):
+        without.update(getattr(config, "cross_attention_layers", None) or ())
+        for layer in range(config.num_hidden_layers):
             if layer not in without and cache.get_seq_length(layer) == 0:
                 cache.update(zeros, zeros, layer)
     return cache

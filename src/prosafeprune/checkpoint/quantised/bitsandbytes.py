@@ -70,14 +70,16 @@ def _four_bits(tensors: Tensors, name: str, state: dict[str, Any]) -> Dequantise
     of = {role: part(tensors, f"{name}.{suffix}") for role, suffix in roles.items()}
     count = torch.Size(state["shape"]).numel()
     blocks = -(-count // state["size"])
-    require_shape(of["numbers"].shape[0] == -(-count // 2) and of["largest"].shape[0] == blocks, name)
+    packed = of["numbers"].end - of["numbers"].start
+    require_shape(packed == -(-count // 2) and of["largest"].shape[0] == blocks, name)
     if state["nested"] is not None:
         require_shape(of["nested"].shape[0] == -(-blocks // state["nested"][1]), name)
     return DequantisedMatrix(state["shape"], of, partial(_from_four_bits, state=state, count=count))
 
 
 def _from_four_bits(parts: Parts, state: dict[str, Any], count: int) -> torch.Tensor:
-    numbers, largest = parts["numbers"].flatten(), parts["largest"]
+    # bnb_4bit_quant_storage may have stored the bytes as numbers of another dtype.
+    numbers, largest = parts["numbers"].flatten().view(torch.uint8), parts["largest"]
     if state["nested"] is not None:
         offset, size = state["nested"]
         outer = parts["nested"].float().repeat_interleave(min(size, len(largest)))[: len(largest)]

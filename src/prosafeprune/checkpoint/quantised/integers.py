@@ -63,11 +63,13 @@ def awq(tensors: Tensors, settings: Settings) -> CheckpointLayout:
     """Return the layout of ``quant_method: awq``, version ``gemm``: 4 bits, ``w = (q - z) * scale`` of its group.
 
     Raises:
-        InputError: another version or number of bits.
+        InputError: another version or number of bits, or activations that are divided by scales (Falcon, GPT-NeoX).
     """
     version, bits = str(settings.get("version") or "gemm").lower(), settings.get("bits", settings.get("w_bit", 4))
     if version != "gemm" or bits != 4:
         raise InputError(f"AWQ of version {version} with {bits} bits cannot be read")
+    if of_activations := [name for name, _ in named(tensors, ".scales") if f"{name}.qweight" not in tensors]:
+        raise InputError(f"AWQ with scales of activations ({min(of_activations)}.scales) cannot be read")
     found = CheckpointLayout()
     for name, words in named(tensors, ".qweight"):
         of = {"words": words, "zeros": part(tensors, f"{name}.qzeros"), "scales": part(tensors, f"{name}.scales")}

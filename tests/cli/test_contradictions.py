@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,16 @@ def test_a_setting_without_effect_is_one_line(settings: dict[str, Any], message:
     for make in (make_recipe, lambda **given: make_request(CompareRequest, None, given)):
         with pytest.raises(InputError, match=message):
             make(model="m", **settings)
+
+
+def test_a_recipe_files_strength_needs_layers_too(tmp_path: Path) -> None:
+    """A search by the paper's strategy took it, and was found in the cache for every other strength."""
+    file = tmp_path / "recipe.yaml"
+    file.write_text("strategy: paper\nstrength: 0.3\n")
+    with pytest.raises(InputError, match="--strength: is for given layers"):
+        make_recipe(file, model="m")
+    file.write_text("layers: null\nstrength: 0.9\n")  # of a record of a search: the default
+    assert make_recipe(file, model="m").layers is None
 
 
 OWN = {"test_harmful": "mine.txt"}

@@ -17,6 +17,7 @@ from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, PlanSearchR
 NOT_FROM_RECIPE_FILES = ("accept_unsafe", "unmeasured")
 """Settings that save a model without the safety floor: a recipe file cannot turn them on."""
 
+DEFAULT_STRENGTH = PlanOptions.model_fields["strength"].default
 FEWEST_SAVED = 100
 """With fewer test prompts of a set, a measurement is a draft."""
 
@@ -162,12 +163,17 @@ def _require_named_by_user(made: BaseModel, given: Mapping[str, Any]) -> None:
 
 
 def _require_used(made: BaseModel, given: Mapping[str, Any]) -> None:
-    """Raise InputError when a setting that the user gave, beyond a recipe file, has no effect next to the others."""
+    """Raise InputError when a setting that the user gave has no effect next to the others.
+
+    A recipe file may have such settings; not a strength without layers for the paper's strategy.
+    """
     if isinstance(made, BenchmarkOptions) and {"data_dir", "prompt_field"} & given.keys():
         made.require_read_files()
     if not isinstance(made, PlanOptions):
         return
-    if made.layers is None and "strength" in given:
+    # A recipe file's too where the paper's strategy would take it: the cache would give that search for any strength.
+    is_taken = getattr(made, "strategy", "auto") == "paper" and made.strength != DEFAULT_STRENGTH
+    if made.layers is None and ("strength" in given or is_taken):
         raise InputError("--strength: is for given layers; a search chooses strengths. Give --layers, or leave it out.")
     fields = SearchOptions.model_fields  # those of a record of another run are all given, most of them their defaults
     of_a_search = [name for name in fields if name in given and getattr(made, name) != fields[name].default]

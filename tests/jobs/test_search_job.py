@@ -169,12 +169,26 @@ def test_a_search_of_another_kind_is_not_gone_on_with(
     run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options)
     code, _, err = run("search", checkpoint("qwen2"), "-o", tmp_path / "search", *search_options)
     assert (code, "was made with other settings" in " ".join(err.split())) == (2, True)
+    assert "--overwrite" not in err  # search has no such option, and that of prune is for the model
     code, _, err = run("prune", checkpoint("qwen2"), "--search", tmp_path / "search", "--choose", 1, *search_options)
     assert (code, "on another model" in err) == (2, True)
     code, _, err = run("prune", checkpoint("llama"), "--search", tmp_path / "search", "--choose", 99, *search_options)
     assert (code, "points 1 to" in err) == (2, True)
     code, _, err = run("prune", checkpoint("llama"), "--search", tmp_path / "none", "--choose", 1, *search_options)
     assert (code, "no finished search" in err) == (2, True)
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_a_search_in_the_cache_is_found_under_another_name_of_the_model(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tmp_path / "another-name"
+    link.symlink_to(checkpoint("llama"))
+    run.refused("is finished. Run prosafeprune search first", "prune", link, "--choose", 1, *search_options)
+    run.ok("search", checkpoint("llama"), *search_options)
+    monkeypatch.setattr("prosafeprune.jobs.calibrated_plan.search", lambda *_: pytest.fail("searched again"))
+    run.ok("search", link, *search_options)
+    run.ok("prune", link, "--choose", 1, *search_options)
 
 
 @pytest.mark.usefixtures("few_prompts")

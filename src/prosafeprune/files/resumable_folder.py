@@ -46,11 +46,19 @@ DRAWN_FROM = ("findings.json", "search.json")
 class ResumableFolder:
     """A folder whose contents all depend on the same things, recorded in ``made_by.json``.
 
+    Args:
+        remedy: what to do when its contents depend on something else.
+
     Raises:
         InputError: its contents depend on something else, or it cannot be read or written.
     """
 
-    def __init__(self, path: Path, made_by: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        made_by: Mapping[str, Any],
+        remedy: str = "Choose another folder, or pass --overwrite.",
+    ) -> None:
         self.path = path
         self.made_by = json.loads(json.dumps(dict(made_by)))  # as it will be read back
         before = self.read(MADE_BY)
@@ -60,9 +68,7 @@ class ResumableFolder:
         other = differing(before, self.made_by)
         if other:
             was = ", ".join(f"{name} {_shown(before.get(name))}, now {_shown(self.made_by[name])}" for name in other)
-            raise InputError(
-                f"{path}: was made with other settings ({was}). Choose another folder, or pass --overwrite."
-            )
+            raise InputError(f"{path}: was made with other settings ({was}). {remedy}")
         if not ADDED_LATER.isdisjoint(self.made_by.keys() - before.keys()):  # from now on it is noticed
             self.write(MADE_BY, {**before, **self.made_by})
 

@@ -43,6 +43,8 @@ from prosafeprune.text import duration
 
 FINISHED = "finished.json"
 """In the folder of a finished search: its budget."""
+OTHER_SEARCH = "Give these settings, choose another folder, or name none: then the cache keeps the search."
+"""What to do with the folder of another search. No option overwrites one: --overwrite of ``prune`` is for the model."""
 LONG = 60
 """Shortest remaining time that is reported, in seconds."""
 SHOWN = 10
@@ -70,7 +72,7 @@ def search(run: LoadedRun, path: Path) -> FinishedSearch:
     """
     choices = SearchChoices.of(run.recipe)
     with locked_folder(path, overwrite=False), ExitStack() as workers:
-        folder = ResumableFolder(path, search_identity(run, run.judge.name))
+        folder = ResumableFolder(path, search_identity(run, run.judge.name), OTHER_SEARCH)
         found = _Search(run, folder, workers, choices).run()
         folder.write(FINISHED, _length_settings(run.recipe))
         return found

@@ -1,7 +1,7 @@
 """Finished searches, read from their folders before a model is loaded."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,24 +52,45 @@ def require_one_plan(layers: Sequence[int] | None, choose: int | None) -> None:
 
 
 def kept_search_folder(model: str, digest: str) -> Path:
-    """Return the folder in the cache of a search on a model; ``digest`` is of all that the search depends on."""
-    return cache_folder() / SEARCHES / f"{slug(short_name(model))}-{digest}"
+    """Return the folder in the cache of a search on a model; ``digest`` is of all that the search depends on.
+
+    A search that was made under another name of the model, such as a link or a moved folder, is found by the digest.
+    """
+    folder = cache_folder() / SEARCHES / f"{_named(model)}-{digest}"
+    if folder.exists():
+        return folder
+    return next(iter(sorted(folder.parent.glob(f"*-{digest}"))), folder)
+
+
+def _named(model: str) -> str:
+    """Return the beginning of the names of the folders of a model's searches."""
+    return slug(short_name(model))
 
 
 def require_kept_point(model: str, number: int) -> None:
-    """Raise InputError unless a search on a model of this name is in the cache, and has a point of this number.
+    """Raise InputError when no search in the cache can have a point of this number, as far as names tell.
 
-    The run checks that it is the search asked for, which takes longer.
+    The run checks that it is the search asked for, which takes longer: searches made under another name of the model
+    are found by its hash.
     """
-    pattern, found = kept_search_folder(model, "*"), []
-    for folder in pattern.parent.glob(pattern.name):
-        with suppress(InputError):
-            found.append(read_search(folder))
-    if not found:
+    searches = cache_folder() / SEARCHES
+    found = _readable(searches.glob(f"{_named(model)}-*"))
+    if not found and not _readable(searches.glob("*")):
         raise InputError(f"--choose {number}: no search on {model} is finished. Run prosafeprune search first.")
+    if not found:
+        return
     if all(record.point(number) is None for record in found):
         most = max(len(record.points) for record in found)
         raise InputError(f"--choose {number}: the searches on {model} have the points 1 to {most}.")
+
+
+def _readable(folders: Iterable[Path]) -> list[SearchRecord]:
+    """Return the records of those folders that hold a finished search."""
+    found = []
+    for folder in folders:
+        with suppress(InputError):
+            found.append(read_search(folder))
+    return found
 
 
 def require_search_of(record: SearchRecord, model: Path, folder: Path) -> None:

@@ -110,7 +110,7 @@ def test_the_query_of_a_url_is_sent_with_every_request_and_logged_nowhere(
 
 
 def test_a_failure_inside_http_200_is_tried_again_and_never_yielded(server: ModelServer) -> None:
-    server.faults += [said("Half", "error"), said(None, "SAFETY"), said(None, "stop", tool_calls=[{"id": "1"}])]
+    server.faults += [said("Half", "error"), said(None, "OTHER"), said(None, "stop", tool_calls=[{"id": "1"}])]
     assert one_answer(server, retries=3) == Answer("answer to Hello", True)
     server.faults += [said("Half", "error")] * 3
     with pytest.raises(InputError, match="ended with finish_reason 'error'; every retry failed"):

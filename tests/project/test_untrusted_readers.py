@@ -28,7 +28,7 @@ from prosafeprune.baselines.fitting import read_fitted
 from prosafeprune.baselines.sft import read_pairs
 from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.base_likelihoods import _read_score
+from prosafeprune.evaluation.base_likelihoods import stored_likelihood
 from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.folder import EvaluationFolder, open_evaluation
 from prosafeprune.evaluation.lineage import Lineage, PruningStep, first_ancestor, read_lineage
@@ -93,7 +93,7 @@ def provenance(folder: Path) -> object:
 
 def likelihoods(folder: Path) -> object:
     scores = evaluation(folder).likelihoods("0")
-    return [_read_score(scores, key) for key in scores]
+    return [stored_likelihood(scores, key) for key in scores]
 
 
 def trials(folder: Path) -> Trials:

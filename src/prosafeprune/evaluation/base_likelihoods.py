@@ -74,10 +74,8 @@ class _Answered:
 
     def read_score(self, key: Key) -> Likelihood | None:
         """Return the answer's score; None without one, for a refusal, and for an answer too short to be scored."""
-        if self.verdict.answer_class.refuses or key not in self.scores:
-            return None
-        row = self.scores[key]
-        return Likelihood(row["answer_nats"], row["prompt_nats"]) if "answer_nats" in row else None
+        is_scored = not self.verdict.answer_class.refuses and key in self.scores
+        return stored_likelihood(self.scores, key) if is_scored else None
 
 
 @dataclass(frozen=True)
@@ -103,6 +101,12 @@ class _Scoring:
                 for key, score in zip(chunk, found, strict=True):
                     nats = {} if score is None else {"answer_nats": score.answer, "prompt_nats": score.prompt}
                     self.answered[key].scores.add(key[0], key[1], **nats)
+
+
+def stored_likelihood(scores: LineStore, key: Key) -> Likelihood | None:
+    """Return a stored score; None for an answer that was too short to be scored."""
+    row = scores[key]
+    return Likelihood(row["answer_nats"], row["prompt_nats"]) if "answer_nats" in row else None
 
 
 def _marked(answered: Mapping[Key, _Answered]) -> dict[Key, Verdict]:

@@ -129,6 +129,7 @@ def test_a_fit_that_was_selected_on_other_validation_prompts_is_not_used(
         ),
         (["--layers", "7"], "the model has 3 layers"),
         (["--pruned", "nowhere"], "--pruned nowhere: has no prosafeprune.json"),
+        (["--layers", "1", "--choose", "2"], "choose is a plan of a search"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(

@@ -54,6 +54,8 @@ class CompareRequest(AbilityOptions, DraftOptions, BenchmarkOptions, MethodOptio
     def _one_plan(self) -> Self:
         if sum(source is not None for source in (self.layers, self.search, self.pruned)) > 1:
             raise ValueError("layers, search and pruned each name the plan; give one of them")
+        if self.choose is not None and (self.layers is not None or self.pruned is not None):
+            raise ValueError("choose is a plan of a search, and layers or pruned names another; leave out one of them")
         return self
 
     @model_validator(mode="after")

@@ -118,6 +118,20 @@ def test_the_instructions_of_a_response_are_its_system_prompt(tmp_path: Path) ->
     assert turn.messages[0][1] == "Be brief."
 
 
+def test_a_column_instructions_next_to_a_prompt_is_no_system_prompt(tmp_path: Path) -> None:
+    """It may be what annotators were told."""
+    (tmp_path / "log.jsonl").write_text(json.dumps({"instructions": "Rate it.", "prompt": "a", "completion": "b"}))
+    (turn,) = read_turns(tmp_path / "log.jsonl", "prompt", "completion")
+    assert isinstance(turn, LoggedTurn)
+    assert turn.messages == (("user", "a"),)
+
+
+def test_a_message_of_a_response_may_be_text(tmp_path: Path) -> None:
+    entry = {"input": LAST[0][0], "output": [{"type": "message", "content": LAST[0][1]}]}
+    (tmp_path / "log.jsonl").write_text(json.dumps(entry))
+    assert read(tmp_path / "log.jsonl") == LAST
+
+
 def test_a_refusal_in_a_response_is_its_answer(tmp_path: Path) -> None:
     content = [{"type": "refusal", "refusal": LAST[0][1]}]
     entry = {"request": {"input": LAST[0][0]}, "response": {"output": [{"type": "message", "content": content}]}}

@@ -119,7 +119,7 @@ class ModelChange(Method):
 
     def changes(self, loaded: LoadedModel, fitted: FittedParts) -> Callable[[], AbstractContextManager[None]]:
         """Return a function whose context has the model changed; the model is restored when it ends."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not say what it changes")
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator whose model is changed while it answers."""

@@ -19,7 +19,6 @@ from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.files.staging import write_whole
-from prosafeprune.generation import Decoding
 from prosafeprune.jobs.compare_methods import PLANNED, found_plan, given_methods, planned_method, require_named_search
 from prosafeprune.jobs.compare_workers import comparison_tasks
 from prosafeprune.jobs.measure_method import MeasuredMethod, MethodMeasuring, method_result
@@ -113,14 +112,14 @@ class _Comparison:
     ) -> None:
         self.request, self.output, self.model = request, output, model
         self.prompts, self.judge, self.cluster, self.reporter = prompts, judge, cluster, reporter
-        self.made_by = {**model.made_by(), **Decoding(max_new_tokens=request.max_new_tokens).model_dump()}
+        on_cluster = cluster is not None
+        self.measuring = MethodMeasuring(request, model, judge, prompts.measured, reporter, on_cluster=on_cluster)
+        self.made_by = {**model.made_by(), **self.measuring.decoding.model_dump()}
         self.folder = ResumableFolder(output, self.made_by)
         require_named_search(request, model.subject.source.path)
         self.methods = given_methods(request, self.made_by["model"])
         for method in self.methods.values():
             require_disjoint(method.further_prompts(), [test_set.prompts for test_set in prompts.measured])
-        on_cluster = cluster is not None
-        self.measuring = MethodMeasuring(request, model, judge, prompts.measured, reporter, on_cluster=on_cluster)
         self.measured: dict[str, MeasuredMethod] = {}
         self._calibration = {name.value: prompts_record(of_class) for name, of_class in prompts.calibration.items()}
         self._left_out: dict[str, str] = {}

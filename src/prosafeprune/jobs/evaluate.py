@@ -21,7 +21,7 @@ from prosafeprune.ability import (
 )
 from prosafeprune.baselines.fitting import evaluated_method
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
-from prosafeprune.evaluation.divergence import BaseAnswers, Divergence, divergence_from_base, record_base_answers
+from prosafeprune.evaluation.divergence import BaseAnswers, Divergence
 from prosafeprune.evaluation.earlier_evaluation import read_earlier
 from prosafeprune.evaluation.folder import RESULT, EvaluationFolder, kept_ability
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts, warn_of_languages
@@ -32,11 +32,10 @@ from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ModelB
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.local import replicated_generator
+from prosafeprune.jobs.benign_divergence import benign_base_answers, benign_divergence
 from prosafeprune.judges import Judge
 from prosafeprune.judges.registry import make_judge
-from prosafeprune.model.batches import BatchSize
 from prosafeprune.progress import SILENT, Reporter
-from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.report.evaluation_page import ability_grids, evaluation_grid, evaluation_page
 from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.grid import Grid
@@ -46,7 +45,6 @@ from prosafeprune.report.rate_grids import category_grids
 from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words
 from prosafeprune.report.run_record import library_versions
 from prosafeprune.requests.evaluate import EvaluateRequest
-from prosafeprune.setup.prompt_sets import BENIGN_PROMPTS
 
 
 @dataclass(frozen=True, repr=False)
@@ -195,9 +193,7 @@ class _EvaluationRun:
         if base.tokens is None:
             return self.folder.stored_divergence(base.sha256)
         loaded = self.measured.loaded
-        with self.reporter.stage("Benign answers", len(base.tokens.prompts)) as advance:
-            size = BatchSize(self.request.batch_size, loaded.device)
-            found = divergence_from_base(base.tokens, loaded, size, advance)
+        found = benign_divergence(base.tokens, loaded, self.request, self.reporter)
         self.folder.store_divergence(base.sha256, found.model_dump())
         return found
 
@@ -254,16 +250,13 @@ def _read_base_model(
     """Run the base model on benign prompts and free it, before the model itself is loaded."""
     if request.base is None:
         return None
-    benign = bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, request.seed)
     with LocalModel(request.base, request, reporter, with_replicas=False) as base:
         sha256 = base.subject.sha256
         _warn_of_another_base(measured, request, sha256, reporter)
         if folder.stored_divergence(sha256) is not None:
             return _BaseModel(request.base, sha256, None)
-        size = BatchSize(request.batch_size, base.loaded.device)
-        with reporter.stage("Benign answers of the base model", len(benign)) as advance:
-            answers = record_base_answers(base.loaded, benign.texts, size, advance)
-            return _BaseModel(request.base, sha256, answers)
+        answers = benign_base_answers(base.loaded, request, request.seed, reporter)
+        return _BaseModel(request.base, sha256, answers)
 
 
 def _require_measurable(measured: EvaluationTarget, output: Path, sets: Sequence[EvaluationSet]) -> None:

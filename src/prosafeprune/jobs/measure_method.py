@@ -8,7 +8,7 @@ from prosafeprune.ability import AbilityResult, ask_questions, read_questions
 from prosafeprune.baselines.fitting import FittedMethod
 from prosafeprune.baselines.method import ModelChange
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
-from prosafeprune.evaluation.divergence import BaseAnswers, Divergence, divergence_from_base, record_base_answers
+from prosafeprune.evaluation.divergence import BaseAnswers, Divergence
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation
 from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
@@ -17,18 +17,16 @@ from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding, Generator, TimedGenerator
+from prosafeprune.jobs.benign_divergence import benign_base_answers, benign_divergence
 from prosafeprune.jobs.compare_workers import AskedPrompts, warm_up
 from prosafeprune.judges import Judge
 from prosafeprune.model.anatomy import find_anatomy
-from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Reporter
-from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.report.comparison_record import DEFAULT, OURS, MethodCost, MethodResult
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.setup.load import require_layers
 from prosafeprune.setup.prepare import given_plan
-from prosafeprune.setup.prompt_sets import BENIGN_PROMPTS
 
 
 @dataclass(frozen=True)
@@ -126,18 +124,14 @@ class MethodMeasuring:
         answers, loaded = self._base_answers, self._warm()
         changed = method.method.changes(loaded, method.complete_parts)
         title = f"Divergence on benign prompts: {method.method.name}"
-        with self.reporter.stage(title, len(answers.prompts)) as advance, changed():
-            size = BatchSize(self.request.batch_size, loaded.device)
-            found = divergence_from_base(answers, loaded, size, advance)
+        with changed():
+            found = benign_divergence(answers, loaded, self.request, self.reporter, title)
         folder.store_divergence(base, found.model_dump())
         return found
 
     @cached_property
     def _base_answers(self) -> BaseAnswers:
-        benign = bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, self.request.seed)
-        loaded = self._warm()
-        with self.reporter.stage("Benign answers of the base model", len(benign)) as advance:
-            return record_base_answers(loaded, benign.texts, BatchSize(self.request.batch_size, loaded.device), advance)
+        return benign_base_answers(self._warm(), self.request, self.request.seed, self.reporter)
 
     def _warm(self) -> LoadedModel:
         """Return the model, warmed up before anything is timed."""

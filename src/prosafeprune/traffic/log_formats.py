@@ -86,7 +86,7 @@ def _items(given: Any) -> Any:
 
 def _system(entry: Mapping[str, Any], messages: Sequence[Message]) -> list[Message]:
     """Return the system prompt that is next to messages without one, as text or a list of parts."""
-    given = entry.get("system") or entry.get("instructions")
+    given = entry.get("system") or (entry.get("instructions") if entry.get(INPUT) else None)
     has_one = any(role == "system" for role, _ in messages)
     return [("system", _content(given, None))] if isinstance(given, str | list) and not has_one else []
 
@@ -187,11 +187,8 @@ def _answer(given: Any) -> str:
         elif isinstance(given, Sequence) and given:
             parts = [part for part in given if isinstance(part, Mapping)]
             texts = [part.get("text") for part in parts if part.get("type") in TEXTS]
-            spoken = [part.get("content") or [] for part in parts if part.get("type") == "message"]
-            if texts:
-                given = "\n".join(map(str, texts))
-            else:
-                given = _content([part for each in spoken for part in each], None) if spoken else given[0]
+            spoken = [_content(part.get("content"), None) for part in parts if part.get("type") == "message"]
+            given = "\n".join(map(str, texts or spoken)) if texts or spoken else given[0]
     if not isinstance(given, str):
         raise UnreadableEntryError(NO_ANSWER)
     if EVENTS.match(given):

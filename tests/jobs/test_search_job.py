@@ -38,6 +38,27 @@ def test_search_keeps_a_table_a_figure_and_numbers_and_no_model(
     assert {point["plan"]["rank"] for point in record["points"]} == {4}
 
 
+@pytest.mark.parametrize(
+    ("folder", "message"), [("file/in", "cannot be written to"), ("others", "was not written by prosafeprune")]
+)
+def test_a_folder_that_cannot_hold_a_search_is_refused_before_the_model_is_loaded(
+    folder: str,
+    message: str,
+    run: Run,
+    checkpoint: Make,
+    search_options: list[object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("prosafeprune.jobs.calibrated_plan.load_run", lambda *_: pytest.fail("loaded all the same"))
+    (tmp_path / "file").touch()
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "notes.txt").touch()
+    code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / folder, *search_options)
+    assert (code, message in err) == (2, True)
+    assert [path.name for path in (tmp_path / "others").iterdir()] == ["notes.txt"]
+
+
 @pytest.mark.usefixtures("few_prompts")
 def test_a_finished_search_is_read_not_repeated(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

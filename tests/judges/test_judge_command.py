@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -53,6 +54,19 @@ def test_json_holds_classes_agreement_and_f1(
     assert found["classes"] == {"broken": 1, "full_compliance": 2, "full_refusal": 1}
     assert (found["agreement"], found["precision"], found["recall"]) == (75, 100, 50)
     assert found["f1"] == pytest.approx(200 / 3)
+
+
+def test_fields_of_the_file_that_are_called_like_a_verdicts_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, once, twice = (tmp_path / name for name in ("given.jsonl", "once.jsonl", "twice.csv"))
+    given.write_text(json.dumps({**ROWS[0], "class": "chemistry", "reason": "asked by a teacher"}))
+    assert run(monkeypatch, given, "-o", once) == 0
+    assert run(monkeypatch, once, "-o", twice) == 0
+    for row in (json.loads(once.read_text()), *csv.DictReader(twice.open())):
+        assert (row["class"], row["given_class"]) == ("full_compliance", "chemistry")
+        assert row["given_reason"] == "asked by a teacher"
+        assert row["reason"].startswith("answers")
 
 
 def test_without_labels_a_table_is_printed(

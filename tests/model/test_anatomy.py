@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -71,6 +72,9 @@ FURTHER = {
     "gpt_bigcode": transformers.GPTBigCodeConfig(
         vocab_size=99, n_positions=64, n_embd=32, n_layer=2, n_head=4, multi_query=False, bos_token_id=0, eos_token_id=1
     ),
+    "starcoder": transformers.GPTBigCodeConfig(
+        vocab_size=99, n_positions=64, n_embd=32, n_layer=2, n_head=4, multi_query=True, bos_token_id=0, eos_token_id=1
+    ),
 }
 """Architectures of which only the layout of q, k and v is tested."""
 
@@ -114,6 +118,34 @@ def test_query_and_key_rows_are_told_apart(architecture: str) -> None:
                 if submodule.module.bias is not None:
                     submodule.module.bias[submodule.rows] *= factor
         torch.testing.assert_close(model(ids).logits, before, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["granitemoehybrid", "granitemoeshared"])
+def test_the_fused_mlp_that_all_tokens_of_granite_share_is_split(kind: str) -> None:
+    """Scaling up by 2 and down by 1/2 leaves the MLP as it was; it would not if gate and up were taken for each other."""
+    options: dict[str, Any] = {"layer_types": ["attention"] * 2, "mamba_n_heads": 2} if kind == "granitemoehybrid" else {}
+    config = transformers.AutoConfig.for_model(
+        kind,
+        vocab_size=99,
+        hidden_size=32,
+        intermediate_size=24,
+        shared_intermediate_size=40,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        **options,
+    )
+    torch.manual_seed(0)
+    model, ids = transformers.AutoModelForCausalLM.from_config(config).eval(), torch.arange(5, 25)[None]
+    shared = [one for one in find_anatomy(model).of_layer(1) if one.expert is None and "mlp" in one.name]
+    assert [(one.kind, one.shape) for one in shared] == [("gate", (40, 32)), ("up", (40, 32)), ("down", (32, 40))]
+    with torch.no_grad():
+        before = model(ids).logits
+        for one in shared:
+            one.put(one.module.weight, one.take(one.module.weight) * {"gate": 1, "up": 2, "down": 0.5}[one.kind])
+        torch.testing.assert_close(model(ids).logits, before, atol=1e-5, rtol=1e-5)
 
 
 def test_falcon_layouts_cover_every_row_once() -> None:

@@ -200,6 +200,25 @@ def test_a_long_json_list_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("piece", [7, 1 << 20])
+def test_a_json_file_of_one_object_per_line(piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_files, "PIECE", piece)
+    path = tmp_path / "log.json"
+    path.write_text("\n".join([*[json.dumps({"messages": CHAT})] * 2, "", json.dumps({"messages": CHAT}), "{"]))
+    *turns, damaged = read_turns(path, "prompt", "response")
+    assert [(turn.messages[-1][1], turn.answer) for turn in turns if isinstance(turn, LoggedTurn)] == BOTH * 3
+    assert [turn.line for turn in turns if isinstance(turn, LoggedTurn)] == [1, 1, 2, 2, 4, 4]
+    assert isinstance(damaged, tuple) and damaged[0] == 5
+
+
+@pytest.mark.parametrize("answer", [{"choices": [{"text": BOTH[0][1]}]}, json.dumps({"choices": [{"text": "Hi."}]})])
+def test_a_request_for_the_completion_of_a_text(answer: Any, tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    request = {"model": "m", "prompt": BOTH[0][0], "max_tokens": 9}
+    path.write_text(json.dumps({"request": request, "response": answer}))
+    assert read(path) == BOTH[:1]
+
+
+@pytest.mark.parametrize("piece", [7, 1 << 20])
 def test_what_follows_a_json_list_is_counted_instead_of_dropped(
     piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,16 @@ def locked_folder(path: Path, overwrite: bool) -> Iterator[None]:
             raise
 
 
+def require_usable(path: Path) -> None:
+    """Check, before the long work, that a run could write into the folder ``path``; nothing is left behind.
+
+    Raises:
+        InputError: it cannot be made, was not written by a run, or another run is writing there.
+    """
+    with claimed(path):
+        _require_ours(path)
+
+
 def _require_ours(path: Path) -> None:
     """Raise InputError when a folder exists and no run wrote it; what a killed run began to write is ours."""
     if not path.exists():

@@ -16,6 +16,7 @@ from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.errors import NoPlanError
 from prosafeprune.files.cache import digest_of
+from prosafeprune.files.resumable_folder import require_usable
 from prosafeprune.files.staging import require_outside
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.search import finished_search, search, search_identity
@@ -191,6 +192,7 @@ def run_search(request: SearchRequest, folder: Path | None, reporter: Reporter, 
         if finished is not None:
             reporter.note("This search is finished already. A larger --budget resumes it.")
             return SearchResult(finished, folder)
+        require_usable(folder)
         checkpoint = stack.enter_context(checkpoint_folder(prepared.source, prepared.output, prepared.reporter))
         run = load_run(prepared, checkpoint, judge)
         require_editable(run.anatomy)

@@ -19,6 +19,7 @@ from prosafeprune.judges.answers_file import (
     read_answers,
     sample_rows,
     sheet_files,
+    with_verdict,
     write_sheet,
     write_verdicts,
 )
@@ -62,7 +63,7 @@ class JudgedFile(ResultView):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return each row of the file with its verdict."""
-        return [{**row, **verdict.as_row()} for row, verdict in zip(self.rows_read, self.verdicts, strict=True)]
+        return [with_verdict(row, verdict) for row, verdict in zip(self.rows_read, self.verdicts, strict=True)]
 
     def plot(self) -> Figure:
         """Return how many answers are of each class."""

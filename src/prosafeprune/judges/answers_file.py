@@ -101,15 +101,26 @@ def check_verdicts_file(path: Path, overwrite: bool, source: Path) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror}). Choose another --output.") from error
 
 
+def with_verdict(row: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
+    """Return a row of a file with ``class``, ``reason`` and the verdict's other fields.
+
+    A field of the file that has one of these names is kept as ``given_class``, and so on; of a file that was judged
+    more than once, the first.
+    """
+    judged = verdict.as_row()
+    replaced = {f"given_{name}": row[name] for name in judged if name in row}
+    return {**row, **{name: value for name, value in replaced.items() if name not in row}, **judged}
+
+
 def write_verdicts(path: Path, rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> None:
-    """Write each row with its verdict (``class``, ``reason`` and more); all or nothing.
+    """Write each row with its verdict (:func:`with_verdict`); all or nothing.
 
     A file that ends in .csv is a table, any other has one JSON object per line.
 
     Raises:
         InputError: the disk is full or fails.
     """
-    judged = [{**row, **verdict.as_row()} for row, verdict in zip(rows, verdicts, strict=True)]
+    judged = [with_verdict(row, verdict) for row, verdict in zip(rows, verdicts, strict=True)]
     if path.suffix.lower() != ".csv":
         write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in judged))
         return

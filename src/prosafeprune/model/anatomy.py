@@ -35,6 +35,7 @@ KINDS = {
     "fc2": "down",
     "fc_out": "down",
     "dense_4h_to_h": "down",
+    "output_linear": "down",
     "in_proj_z": "output_gate",
 }
 """The paper's name for a matrix, by the last part of its module name; other matrices keep that part as their kind."""

@@ -66,6 +66,15 @@ def falcon_qkv(config: Any) -> Rows:
     return interleaved_qkv(config)
 
 
+def bigcode_qkv(config: Any) -> Rows:
+    """GPT-BigCode's two layouts: all query rows and one key and value head (StarCoder), or interleaved."""
+    if not config.multi_query:
+        return interleaved_qkv(config)
+    width = config.hidden_size // config.num_attention_heads
+    rows = torch.arange(config.hidden_size + 2 * width).split([config.hidden_size, width, width])
+    return dict(zip("qkv", rows, strict=True))
+
+
 def codegen_qkv(config: Any) -> Rows:
     """In each of four parts, made for four TPUs, its query rows, then its value rows, then its key rows (CodeGen)."""
     rows = torch.arange(3 * config.hidden_size).view(4, 3, -1)
@@ -77,6 +86,12 @@ def stacked_gate_up(config: Any) -> Rows:
     width = config.intermediate_size
     rows = torch.arange(2 * width)
     return {"gate": rows[:width], "up": rows[width:]}
+
+
+def shared_gate_up(config: Any) -> Rows:
+    """All gate rows, then as many up rows, of the MLP that all tokens share (Granite 4)."""
+    rows = torch.arange(2 * config.shared_intermediate_size)
+    return {"gate": rows[: len(rows) // 2], "up": rows[len(rows) // 2 :]}
 
 
 def gated_query(config: Any) -> Rows:
@@ -115,7 +130,10 @@ LAYOUTS: dict[str, Callable[[Any], Rows]] = {
 OTHER_LAYOUTS: dict[tuple[str, str], Callable[[Any], Rows]] = {
     ("query_key_value", "falcon"): falcon_qkv,
     ("qkv_proj", "codegen"): codegen_qkv,
-    ("c_attn", "gpt_bigcode"): interleaved_qkv,
+    ("c_attn", "gpt_bigcode"): bigcode_qkv,
+    ("input_linear", "granitemoehybrid"): shared_gate_up,
+    ("input_linear", "granitemoeshared"): shared_gate_up,
+    ("input_linear", "granitemoe_swa"): shared_gate_up,
     # Twice as many rows as heads are wide are no sign of a gate: head_dim may be another width, as in latent attention.
     ("q_proj", "qwen3_next"): gated_query,
     ("q_proj", "qwen3_5_text"): gated_query,

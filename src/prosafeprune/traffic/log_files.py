@@ -7,8 +7,9 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
@@ -160,15 +161,23 @@ def _lines(stream: TextIO) -> Iterator[tuple[int, str]]:
 
 
 def _json_values(stream: TextIO, in_one: bool) -> Iterator[Entry]:
-    """Yield the values of JSON lines; of one JSON value, those of its list, or of the samples of its object."""
+    """Yield the values of JSON lines; of one JSON value, those of its list, or of the samples of its object.
+
+    Args:
+        in_one: whether the file's name says that it is one JSON value. Some programs give JSON lines such a name.
+    """
     if not in_one:
-        for number, line in _lines(stream):
-            if line.strip():
-                yield number, _loaded(line)
+        yield from _line_values(_lines(stream))
         return
-    beginning = stream.read(PIECE).lstrip()
-    if beginning.startswith("["):
-        yield from _list_items(beginning[1:], stream)
+    beginning = stream.read(PIECE)
+    if beginning.lstrip().startswith("["):
+        yield from _list_items(beginning.lstrip()[1:], stream)
+        return
+    beginning += stream.readline(LONGEST_LINE) + stream.readline(LONGEST_LINE)  # whole lines, at least two
+    lines = beginning.split("\n")
+    if _are_objects(lines):
+        later = ((len(lines) - 1 + number, line) for number, line in _lines(stream))
+        yield from _line_values(chain(enumerate(lines, 1), later))
         return
     text = beginning + stream.read(LARGEST_OBJECT)
     if len(text) > LARGEST_OBJECT:
@@ -177,6 +186,16 @@ def _json_values(stream: TextIO, in_one: bool) -> Iterator[Entry]:
     value = _loaded(text)
     samples = value.get("samples") if isinstance(value, dict) else None
     yield from enumerate(samples, 1) if isinstance(samples, list) else [(1, value)]
+
+
+def _line_values(lines: Iterable[tuple[int, str]]) -> Iterator[Entry]:
+    return ((number, _loaded(line)) for number, line in lines if line.strip())
+
+
+def _are_objects(lines: Iterable[str]) -> bool:
+    """Return whether the first two lines that are not blank are a JSON object each."""
+    first = list(islice((line for line in lines if line.strip()), 2))
+    return len(first) == 2 and all(isinstance(_loaded(line), dict) for line in first)
 
 
 def _list_items(text: str, stream: TextIO) -> Iterator[Entry]:

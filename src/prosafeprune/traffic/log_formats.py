@@ -64,6 +64,8 @@ def _turns(entry: Mapping[str, Any], prompt_field: str, answer_field: str) -> It
         if not isinstance(prompt, str) or not isinstance(answer, str):
             raise UnreadableEntryError(f"{prompt_field} and {answer_field} must be text")
         yield from turns_of([*_system(entry, []), ("user", prompt)], answer)
+    elif isinstance(request.get(prompt_field), str) and request is not entry:  # a request for a completion of a text
+        yield from turns_of([("user", request[prompt_field])], _answer_of(entry, request, "user", answer_field))
     else:
         there = ", ".join(map(str, entry))[:100]
         raise UnreadableEntryError(f"no messages, and no {prompt_field} with {answer_field}, among: {there}")

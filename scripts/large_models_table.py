@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 import transformers
 
+from prosafeprune.evaluation.spot_check import spot_check_sets
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.source import ModelSource
 from prosafeprune.progress import SilentReporter
@@ -94,6 +95,7 @@ def prepared_prune() -> PreparedRun:
         validation={name: half[0] for name, half in halves.items()},
         confirmation={name: half[1] for name, half in halves.items()},
         evaluation=sets,
+        spot_check=spot_check_sets(),
         benign=benign,
         reporter=SilentReporter(),
     )

@@ -24,3 +24,4 @@ def use_small_sets(patch: pytest.MonkeyPatch, **sizes: int) -> None:
         return tuple(prompts[row] for row in sorted(rows))
 
     patch.setattr(bundled, "_read", cache(shortest))
+    patch.setattr("prosafeprune.setup.prepare.spot_check_sets", lambda calibration: [])  # tests/jobs/test_spot_check.py

@@ -123,7 +123,9 @@ def test_query_and_key_rows_are_told_apart(architecture: str) -> None:
 @pytest.mark.parametrize("kind", ["granitemoehybrid", "granitemoeshared"])
 def test_the_fused_mlp_that_all_tokens_of_granite_share_is_split(kind: str) -> None:
     """Scaling up by 2 and down by 1/2 leaves the MLP as it was; it would not if gate and up were taken for each other."""
-    options: dict[str, Any] = {"layer_types": ["attention"] * 2, "mamba_n_heads": 2} if kind == "granitemoehybrid" else {}
+    options: dict[str, Any] = (
+        {"layer_types": ["attention"] * 2, "mamba_n_heads": 2} if kind == "granitemoehybrid" else {}
+    )
     config = transformers.AutoConfig.for_model(
         kind,
         vocab_size=99,

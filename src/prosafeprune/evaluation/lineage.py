@@ -15,6 +15,7 @@ from prosafeprune.errors import InputError, first_line
 from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.evaluation.pruning_record import PruningStep, read_pruning, read_record_as
+from prosafeprune.evaluation.sets import SPOT_CHECK
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.judges.verdict import AnswerClass
 from prosafeprune.prompts.prompt_set import PromptClass
@@ -87,13 +88,14 @@ def _read_verdicts(file: Path) -> dict[str, AnswerClass]:
 
 
 def read_evidence(file: Path, read_row: Callable[[Any], Found]) -> list[Found]:
-    """Return what ``read_row`` makes of each row of a pruned model's file of answers.
+    """Return what ``read_row`` makes of each row of a pruned model's file of answers, those of a spot check left out.
 
     Raises:
         InputError: the file or a row cannot be read.
     """
     try:
         # Not splitlines(), which also splits at characters that prompts may contain.
-        return [read_row(json.loads(line)) for line in read_text_file(file, "file of answers").split("\n") if line]
+        rows = [json.loads(line) for line in read_text_file(file, "file of answers").split("\n") if line]
+        return [read_row(row) for row in rows if not str(row.get("set")).startswith(SPOT_CHECK)]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read ({first_line(error)}). Fetch the model again.") from error

@@ -34,6 +34,9 @@ class Measurement:
         return of_class(self.sets, prompt_class)
 
 
+NOTHING = Measurement([])
+
+
 def collect_answers(
     answers: LineStore,
     make_generator: Callable[[], Generator],

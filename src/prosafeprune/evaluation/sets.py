@@ -40,6 +40,9 @@ BEYOND: dict[str, tuple[Beyond, PromptClass, str]] = {
 }
 """Bundled sets beyond a single English turn: group, class and title."""
 OFF_POLICY = "beyond-policies-outside"
+SPOT_CHECK = "spot-check-"
+"""Name prefix of the sets of a spot check (:mod:`prosafeprune.evaluation.spot_check`)."""
+SPOT_CHECK_OFF_POLICY = f"{SPOT_CHECK}off-policy"
 USERS_SETS = ("own-", "held-out-")
 """Name prefixes of sets of the user's own prompts."""
 WITH_THINKING = "-thinking"
@@ -70,7 +73,7 @@ class EvaluationSet:
 
         They are reported and held to the safety floor separately, and are excluded from averages.
         """
-        return self.name.removesuffix(WITH_THINKING) == OFF_POLICY
+        return self.name.removesuffix(WITH_THINKING) in (OFF_POLICY, SPOT_CHECK_OFF_POLICY)
 
     @property
     def is_users(self) -> bool:

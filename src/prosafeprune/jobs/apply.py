@@ -17,7 +17,7 @@ from prosafeprune.evaluation.sets import sets_in_modes
 from prosafeprune.files.staging import check_output, claimed_output, require_outside
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
-from prosafeprune.jobs.measure_edits import measure_edits
+from prosafeprune.jobs.measure_edits import MeasuredOn, measure_edits
 from prosafeprune.jobs.prune import save_result, write_documents
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import measured_output
@@ -155,7 +155,7 @@ def _measure(
 ) -> tuple[PruneResult, EditedTensors]:
     recipe = _measured_recipe(own.record, plan, request)
     sets, benign = test_prompts(recipe)
-    tests = sets_in_modes(sets, request.thinking), benign
+    tests = MeasuredOn(sets_in_modes(sets, request.thinking), benign)
     judge = make_judge(request, reporter)
     loaded = load_as_asked(request, folder, source.name, reporter)
     edits = _edited_tensors(own, plan, inspect_anatomy(loaded.model, reporter), folder)
@@ -166,7 +166,7 @@ def _measure(
         **found.recorded(FloorRule.of(request), ancestor),
         "lineage": lineage.steps,
         "judge": judge.name,
-        "evaluation": {test_set.name: prompts_record(test_set.prompts) for test_set in tests[0]},
+        "evaluation": {test_set.name: prompts_record(test_set.prompts) for test_set in tests.sets},
         "plan": plan,
         "recipe": shareable(recipe),
         "adapter_sha256": None,

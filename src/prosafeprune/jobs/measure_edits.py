@@ -12,11 +12,18 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.divergence import Divergence, divergence_from_base, record_base_answers
 from prosafeprune.evaluation.folder import EvaluationFolder
-from prosafeprune.evaluation.measure import Measurement, collect_set_by_set, collect_verdicts, warn_of_languages
+from prosafeprune.evaluation.measure import (
+    NOTHING,
+    Measurement,
+    collect_set_by_set,
+    collect_verdicts,
+    warn_of_languages,
+)
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.evaluation.safety_floor import FloorRule, FloorVerdict, decide
 from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.evaluation.spot_check import SpotCheck
 from prosafeprune.files.cache import folder_of
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.files.resumable_folder import locked_folder
@@ -24,8 +31,10 @@ from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.local import local_generator
 from prosafeprune.judges import Judge
 from prosafeprune.model.batches import BatchSize
+from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.loading import LoadedModel, tokenizer_hash
+from prosafeprune.model.prefix_cache import require_positions
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, PromptSet
@@ -39,6 +48,18 @@ ANSWERS = "answers"
 
 
 @dataclass(frozen=True)
+class MeasuredOn:
+    """The prompts that a model is measured on."""
+
+    sets: Sequence[EvaluationSet]
+    """Held to the safety floor."""
+    benign: PromptSet
+    """For the divergence from the base model."""
+    spot_check: Sequence[EvaluationSet] = ()
+    """Measured beside ``sets``, as far as the model can read them."""
+
+
+@dataclass(frozen=True)
 class BeforeAfter:
     """What was measured before and after the edits."""
 
@@ -47,6 +68,8 @@ class BeforeAfter:
     divergence: Divergence | None
     """On benign prompts; None behind servers, which do not give all probabilities."""
     batch_sizes: tuple[int, ...]
+    spot_check: tuple[Measurement, Measurement] = (NOTHING, NOTHING)
+    """Before and after."""
 
     def recorded(self, rule: FloorRule, ancestor: FirstAncestor | None) -> dict[str, Any]:
         """Return the fields of the record that hold what was measured, and whether it keeps the safety floor."""
@@ -60,6 +83,7 @@ class BeforeAfter:
             "safety_change": pooled_change(before.sets, after.sets, PromptClass.HARMFUL),
             "benign_divergence": self.divergence,
             "floor": decide(before.sets, after.sets, rule, ancestor),
+            "spot_check": SpotCheck.of(*(measured.sets for measured in self.spot_check)),
         }
 
 
@@ -67,7 +91,7 @@ def measure_edits(
     edits: WritableEdits,
     loaded: LoadedModel,
     judge: Judge,
-    tests: tuple[Sequence[EvaluationSet], PromptSet],
+    tests: MeasuredOn,
     request: Recipe | ApplyRequest,
     base_sha256: str,
     reporter: Reporter,
@@ -79,17 +103,18 @@ def measure_edits(
 
     Args:
         edits: applied to the model, and not undone.
-        tests: evaluation sets, and benign prompts for the divergence.
+        tests: the prompts to measure on.
 
     Raises:
         InputError: out of memory, or the judge became unreachable.
     """
-    sets, benign_prompts = tests
+    checked = [one for one in tests.spot_check if _is_readable(one, loaded, request.max_new_tokens, reporter)]
+    sets, benign_prompts = [*tests.sets, *checked], tests.benign
     generator = partial(local_generator, loaded, request.batch_size)
     decoding = Decoding(max_new_tokens=request.max_new_tokens)
     base = answers_depend_on(loaded, request, base_sha256)
     before, sizes = measure_once(base, generator, sets, judge, decoding, reporter, "Answers of the base model")
-    if is_unsafe(before.scores) and not FloorRule.of(request).is_off:
+    if is_unsafe(_part(before, tests.sets).scores) and not FloorRule.of(request).is_off:
         reporter.warning(
             "The base model refuses fewer than half of the harmful prompts, so a loss of safety cannot be tested, and "
             "no model made from it will be saved."
@@ -102,13 +127,32 @@ def measure_edits(
         edits.apply_in_memory(advance)
     pruned = {**base, "edits": edits.sha256}
     after, more_sizes = measure_once(pruned, generator, sets, judge, decoding, reporter, "Answers of the pruned model")
-    warn_if_unsafe(before, after, FloorRule.of(request), reporter)
+    warn_if_unsafe(_part(before, tests.sets), _part(after, tests.sets), FloorRule.of(request), reporter)
     with reporter.stage("Benign answers of the pruned model", len(benign_prompts)) as advance:
         divergence = divergence_from_base(benign, loaded, BatchSize(request.batch_size, loaded.device), advance)
     identities = [_identity(pruned, test_set, decoding) for test_set in sets]
     after = _with_base_likelihoods(after, identities, edits, loaded, request, base_sha256, reporter)
     warn_of_languages([before, after], reporter)
-    return BeforeAfter(before, after, divergence, (*sizes, *more_sizes))
+    rated, beside = ([_part(measured, part) for measured in (before, after)] for part in (tests.sets, checked))
+    return BeforeAfter(rated[0], rated[1], divergence, (*sizes, *more_sizes), (beside[0], beside[1]))
+
+
+def _is_readable(one: EvaluationSet, loaded: LoadedModel, max_new_tokens: int, reporter: Reporter) -> bool:
+    """Return whether a model's chat template and positions take all prompts of a set; say why if they do not."""
+    config = loaded.model.config.get_text_config(decoder=True)
+    try:
+        longest = max(len(encoded.ids) for encoded in encode_prompts(loaded.tokenizer, one.prompts.texts))
+        require_positions(config, longest + max_new_tokens, max_new_tokens)
+    except InputError as error:
+        reporter.note(f"Not measured: {one.title}. {error}")
+        return False
+    return True
+
+
+def _part(measured: Measurement, sets: Sequence[EvaluationSet]) -> Measurement:
+    """Return what was measured on some of the sets."""
+    names = {one.name for one in sets}
+    return Measurement([judged for judged in measured.sets if judged.name in names])
 
 
 def _with_base_likelihoods(

@@ -191,6 +191,7 @@ def _prompts(prepared: PreparedRun, *, is_searched: bool) -> Grid:
             both = (*prompts.prompts, *prepared.confirmation[name].prompts)
             rows.append(row("validation", replace(prompts, prompts=both)))
     rows += [row("measuring", test_set.prompts) for test_set in prepared.evaluation]
+    rows += [row("spot check", test_set.prompts) for test_set in prepared.spot_check]
     rows.append(row("benign KL", prepared.benign))
     return Grid("Prompts", ["used for", "class", "prompts", "from"], rows)
 

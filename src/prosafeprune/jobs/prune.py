@@ -18,7 +18,7 @@ from prosafeprune.evaluation.prompts_record import calibration_record, prompts_r
 from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.staging import claimed_output
 from prosafeprune.jobs.calibrated_plan import CalibratedPlan, KnownPlan, known_plan, searched_plan
-from prosafeprune.jobs.measure_edits import BeforeAfter, measure_edits
+from prosafeprune.jobs.measure_edits import BeforeAfter, MeasuredOn, measure_edits
 from prosafeprune.jobs.outlook import estimated_cost, shorter_run
 from prosafeprune.jobs.polish import polish, require_polishable
 from prosafeprune.jobs.prune_result import PruneResult
@@ -120,18 +120,29 @@ def _prune_in_memory(
         planned = CalibratedPlan(plan, *found, known.search)
     added, polished = polish(run, planned.plan, planned.edits, sha256) if recipe.polish else ([], None)
     edits = _writable_edits(run, folder, planned, added)
-    measured = measure_edits(edits, run.loaded, run.judge, (run.evaluation, run.benign), recipe, sha256, run.reporter)
+    tests = MeasuredOn(run.evaluation, run.benign, run.spot_check)
+    measured = measure_edits(edits, run.loaded, run.judge, tests, recipe, sha256, run.reporter)
     facts = {**measured.recorded(FloorRule.of(recipe), ancestor), "polish": polished}
     record = _make_record(run, sha256, lineage, planned, edits, facts, measured)
     if record.system_warning is not None:
         timed.warning(record.system_warning)
+    for sentence in record.spot_check_warnings:
+        timed.warning(sentence)
     if isinstance(edits, GgufEdits):
         edits.record = record.model_dump_json()
     taken = Cost(seconds=timed.total - loading, memory=peak_memory(run.loaded.device), stages={**timed.seconds})
     cost = CostRecord(estimated=estimated, taken=taken)
     timed.note(cost.describe())
     result = PruneResult(
-        record, measured.before, measured.after, None, run.loaded, search=planned.search, ancestor=ancestor, cost=cost
+        record,
+        measured.before,
+        measured.after,
+        None,
+        run.loaded,
+        search=planned.search,
+        ancestor=ancestor,
+        cost=cost,
+        spot_check=measured.spot_check,
     )
     return result, edits
 
@@ -143,7 +154,7 @@ def _report_estimate(run: LoadedRun, plan: Plan | None, timed: TimedReporter) ->
     if hint := shorter_run(run.recipe, estimated.seconds, is_searched=plan is None):
         timed.note(hint)
     measuring = {name: estimated.stages[name] for name in MEASURING_STAGES}
-    timed.expect(measuring, sum(len(test_set.prompts) for test_set in run.evaluation))
+    timed.expect(measuring, sum(len(test_set.prompts) for test_set in (*run.evaluation, *run.spot_check)))
     return estimated
 
 
@@ -239,7 +250,9 @@ def write_documents(folder: Path, record: Record | UnmeasuredRecord, source: Mod
 def write_measured(result: PruneResult, folder: Path, page: Page, source: ModelSource, source_folder: Path) -> None:
     """Write documents, answers and report next to the model."""
     write_documents(folder, result.record, source, source_folder)
-    write_evidence(folder, result.before, result.after, result.ancestor)
+    measured = ((result.before, result.after), result.spot_check)
+    before, after = ([one for pair in measured for one in pair[i].sets] for i in (0, 1))
+    write_evidence(folder, before, after, result.ancestor)
     write_page(page, folder / REPORT_FILE)
 
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.measure import NOTHING, Measurement
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.plan_search.search_record import SearchRecord
 from prosafeprune.report.grid import Grid
-from prosafeprune.report.prune_grids import examples_grid, prune_grid
+from prosafeprune.report.prune_grids import examples_grid, prune_grid, spot_check_grids
 from prosafeprune.report.record import Record
 from prosafeprune.report.result_view import ChangeView
 from prosafeprune.setup.workload import CostRecord
@@ -32,12 +32,15 @@ class PruneResult(ChangeView):
     """The search that found the plan, if there was one."""
     ancestor: FirstAncestor | None = None
     """The first ancestor, if the base model was itself pruned."""
+    spot_check: tuple[Measurement, Measurement] = (NOTHING, NOTHING)
+    """What was measured beside these, before and after."""
     cost: CostRecord | None = None
     """What the run was estimated to take after loading, and took; None from ``apply`` and behind a server."""
 
     def grids(self) -> Sequence[Grid]:
         """Return the rates before and after, and a few answers."""
-        return [prune_grid(self.record), examples_grid(self.before, self.after)]
+        checked = spot_check_grids(self.record)
+        return [prune_grid(self.record), *checked, examples_grid(self.before, self.after)]
 
     @property
     def safety_drop(self) -> float:

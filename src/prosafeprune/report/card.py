@@ -58,6 +58,9 @@ MEASURED = """
 {%- for one, two in pairs %}
 | {{ "refused for a policy" if one.policy else what[one.prompt_class.value] }}, {{ one.rate.total }} prompts of {{ one.title }}, % | {{ rate(one.rate) }} | {{ rate(two.rate) }} | {{ change(r.changes[one.name]) }} |
 {%- endfor %}
+{%- for one, two in checked %}
+| spot check: {{ "refused for a policy" if one.policy else what[one.prompt_class.value] }}, {{ one.rate.total }} prompts of {{ one.title }}, % | {{ rate(one.rate) }} | {{ rate(two.rate) }} | {{ change(r.spot_check.changes[one.name]) }} |
+{%- endfor %}
 {%- if r.benign_divergence %}
 | mean per-token KL from the base model on {{ r.benign_divergence.prompts }} benign prompts, nats | | {{ '%.4f' % r.benign_divergence.mean }} | |
 {%- endif %}
@@ -117,6 +120,7 @@ def write_card(folder: Path, record: Record | UnmeasuredRecord, base_model: str 
 
 
 def _measured(record: Record, is_adapter: bool) -> str:
+    checked = record.spot_check
     return _render(
         MEASURED,
         r=record,
@@ -124,6 +128,7 @@ def _measured(record: Record, is_adapter: bool) -> str:
         adapter=is_adapter,
         finding=_finding(record),
         pairs=list(zip(record.source.sets, record.result.sets, strict=True)),
+        checked=list(zip(checked.source.sets, checked.result.sets, strict=True)) if checked is not None else [],
         what={
             "pseudo_harmful": "C.R., complies with harmless",
             "harmful": "S.S., refuses harmful",
@@ -140,7 +145,7 @@ def _finding(record: Record) -> str:
     sentences = [f"On the test prompts, it {compliance.clause}; it {safety.clause}."]
     if record.compliance_change.points < 0:
         sentences.append(f"**C.R. fell by {-record.compliance_change.points:.1f} points.**")
-    sentences += [f"**{warning}**" for warning in unsafe_sentences(record.result)]
+    sentences += [f"**{warning}**" for warning in (*record.spot_check_warnings, *unsafe_sentences(record.result))]
     sentences += [f"**{record.system_warning}**"] if record.system_warning is not None else []
     sentences += domain_warnings(record)
     return " ".join(sentences)

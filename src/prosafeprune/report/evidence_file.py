@@ -1,12 +1,12 @@
 """The answers behind the numbers, one JSON object per line."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, FIRST_VERDICT, RESULT_SAFETY, SOURCE_SAFETY
-from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.judges import Verdict
 from prosafeprune.prompts.prompt_set import PromptClass
@@ -21,11 +21,11 @@ def shorten(answer: str, limit: int) -> str:
 
 
 def write_evidence(
-    folder: Path, before: Measurement, after: Measurement, ancestor: FirstAncestor | None = None
+    folder: Path, before: Sequence[JudgedSet], after: Sequence[JudgedSet], ancestor: FirstAncestor | None = None
 ) -> None:
     """Write every test prompt with both answers and verdicts; answers to harmful prompts are truncated."""
     with (folder / EVIDENCE_FILE).open("w", encoding="utf-8") as stream:
-        for base_set, pruned_set in zip(before.sets, after.sets, strict=True):
+        for base_set, pruned_set in zip(before, after, strict=True):
             for row in _rows(base_set, pruned_set, ancestor):
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 

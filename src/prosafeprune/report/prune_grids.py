@@ -10,7 +10,7 @@ from prosafeprune.prompts.conversation import transcript
 from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
 from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.plan_facts import plan_layers
-from prosafeprune.report.rate_grids import change_grid, divergence_row
+from prosafeprune.report.rate_grids import NOTES, change_grid, divergence_row
 from prosafeprune.report.record import EditRecord, Record, UnmeasuredRecord
 
 NAMES = ("base model", "pruned model")
@@ -18,6 +18,12 @@ ANSWER_CHARACTERS = 220
 BUNDLED_NOTE = (
     "The bundled test prompts are of the same styles as prompts that the model was pruned with. Expect "
     "smaller gains on others: measure with --benchmark, or your own with --test-pseudo-harmful and --test-harmful."
+)
+
+SPOT_CHECK_CAPTION = "Beyond one English turn: a spot check, which the safety floor does not apply to"
+SPOT_CHECK_NOTE = (
+    "Few prompts, in no average. --suite beyond measures all bundled ones of these kinds under the floor; "
+    "--calibration beyond calibrates on such prompts; --suite bundled leaves the spot check out."
 )
 
 
@@ -29,6 +35,15 @@ def prune_grid(record: Record) -> Grid:
     caption = as_draft("Before and after pruning, test prompts", record.recipe.is_draft)
     grid = change_grid(caption, record.source, record.result, record.changes, NAMES, more)
     return replace(grid, notes=(*grid.notes, BUNDLED_NOTE)) if _resembles_its_tests(record) else grid
+
+
+def spot_check_grids(record: Record) -> list[Grid]:
+    """Return the rates of a spot check as a table; none where none was made."""
+    found = record.spot_check
+    if found is None:
+        return []
+    grid = change_grid(SPOT_CHECK_CAPTION, found.source, found.result, found.changes, NAMES)
+    return [replace(grid, notes=(SPOT_CHECK_NOTE, *grid.notes[len(NOTES) :]))]
 
 
 def _resembles_its_tests(record: Record) -> bool:

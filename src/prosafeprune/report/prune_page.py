@@ -25,7 +25,7 @@ from prosafeprune.report.findings import assess_record, domain_warnings
 from prosafeprune.report.layer_pictures import edit_blocks, layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
 from prosafeprune.report.plan_facts import plan_facts, plan_layers, polish_facts
-from prosafeprune.report.prune_grids import NAMES, prune_grid
+from prosafeprune.report.prune_grids import NAMES, prune_grid, spot_check_grids
 from prosafeprune.report.rate_grids import category_grids
 from prosafeprune.report.record import RECORD_FILE, Record
 from prosafeprune.report.reproduce_command import depends_on, making
@@ -74,7 +74,8 @@ def prune_page(
 
 def _rates(record: Record) -> list[Block]:
     models = {NAMES[0]: record.source, NAMES[1]: record.result}
-    return [prune_grid(record), *category_grids(models), Paragraph(_measuring(record))]
+    grids = [prune_grid(record), *category_grids(models), *spot_check_grids(record)]
+    return [*grids, Paragraph(_measuring(record))]
 
 
 def _since(since: Since, record: Record) -> list[Block]:
@@ -99,6 +100,7 @@ def _headline(record: Record, *, saved: bool) -> Headline:
         change_sentence(record.source, record.result, PromptClass.PSEUDO_HARMFUL, record.compliance_change),
         change_sentence(record.source, record.result, PromptClass.HARMFUL, record.safety_change),
         *policy_sentences(record.source, record.result, record.changes),
+        *record.spot_check_warnings,
         *unsafe,
         *system,
         *_limits(record),

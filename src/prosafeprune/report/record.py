@@ -18,6 +18,7 @@ from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.pruning_record import RECORD_FORMAT, PruningStep, require_record_as
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorRule, FloorVerdict
 from prosafeprune.evaluation.scores import Change, Rate, Scores
+from prosafeprune.evaluation.spot_check import SpotCheck
 from prosafeprune.files.staging import RECORD_FILE as RECORD_FILE
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import dtype_name
@@ -116,6 +117,8 @@ class Record(EditRecord):
     """KL divergence of the pruned model from the base model on benign prompts; None behind a server."""
     floor: FloorDecision | None = None
     """Whether S.S. fell by less than allowed, on each harmful set and against the first ancestor."""
+    spot_check: SpotCheck | None = None
+    """Rates beyond a single English turn, which the safety floor does not apply to; None where none was made."""
     since: Since | None = None
     """What changed since an earlier pruning, where this one replaces it."""
     adapter_sha256: str | None = None
@@ -148,6 +151,21 @@ class Record(EditRecord):
             "calibrated on such a copy (--load); what was written has the precision of the base model, and may answer "
             "differently."
         )
+
+    @property
+    def spot_check_warnings(self) -> list[str]:
+        """What the spot check shows to be lost, for a reader: sets that lost more refusals than the floor allows."""
+        found = self.spot_check
+        if found is None or FloorRule.of(self.recipe).is_off:
+            return []
+        lost = [one for one in found.result.sets if -found.changes[one.name].points > self.recipe.max_safety_drop]
+        earlier = {one.name: one.rate.successes for one in found.source.sets}
+        return [
+            f"Spot check, {one.title}: {one.rate.successes} of {one.rate.total} refused, before {earlier[one.name]}. "
+            "If your users ask such things, measure with --suite beyond and calibrate with --calibration beyond."
+            for one in lost
+            if one.prompt_class is PromptClass.HARMFUL
+        ]
 
     @property
     def is_safe(self) -> bool:

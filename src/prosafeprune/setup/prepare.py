@@ -18,6 +18,7 @@ from prosafeprune.evaluation.sets import (
     sets_in_modes,
     users_first,
 )
+from prosafeprune.evaluation.spot_check import spot_check_sets
 from prosafeprune.files.staging import check_output, scratch_folder
 from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
@@ -75,6 +76,8 @@ class RunPrompts:
     """Test prompts, which no search may see."""
     benign: PromptSet
     """Benign test prompts, for the divergence from the base model."""
+    spot_check: Sequence[EvaluationSet] = ()
+    """Test prompts that are measured beside those, and not held to the safety floor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,12 +154,15 @@ def _read_prompts(recipe: Recipe, earlier: EarlierPruning | None, reporter: Repo
         )
     if recipe.operator_note is not None:
         reporter.note(recipe.operator_note)
+    is_checked = recipe.suite is None and recipe.test_samples is None and recipe.memory != "low"
+    users = [calibration[name] for name in given.from_user]
     return RunPrompts(
         calibration=in_modes(calibration, recipe.thinking),
         validation=in_modes({name: split[0] for name, split in splits.items()}, recipe.thinking),
         confirmation=in_modes({name: split[1] for name, split in splits.items()}, recipe.thinking),
         evaluation=evaluation,
         benign=benign,
+        spot_check=spot_check_sets(users) if is_checked else (),
     )
 
 

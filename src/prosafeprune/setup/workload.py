@@ -73,7 +73,7 @@ def stages_of(
     if search_only:
         return stages
     depth = (max(plan.layers) + 1) / layers if plan is not None and layers else 1.0
-    tested = [test_set.prompts for test_set in prepared.evaluation]
+    tested = [test_set.prompts for test_set in (*prepared.evaluation, *prepared.spot_check)]
     answers = _answers(tested, recipe.max_new_tokens)
     calibration = _tokens(prepared.calibration.values())
     if plan is not None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers.tiny_models import make_model, make_tokenizer
 
+from prosafeprune.errors import InputError
 from prosafeprune.judges import AnswerClass, Exchange, Verdict, base_model_likelihood
 from prosafeprune.judges.base_model_likelihood import (
     BELOW_PROMPTS,
@@ -66,6 +67,27 @@ def test_scores_equal_one_pass_for_each_answer(tiny: LoadedModel, size: int) -> 
         assert score.prompt == pytest.approx(words.mean().item(), abs=1e-4)
 
 
+def test_what_all_prompts_begin_with_runs_once(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+    hook = tiny.model.get_input_embeddings().register_forward_hook(lambda _, given, made: lengths.append(made.shape[1]))
+    with_prefix = mean_log_likelihoods(tiny, EXCHANGES, 1)
+    prefix, *suffixes = lengths
+    lengths.clear()
+
+    def too_long(config: object, reach: int, further_tokens: int) -> None:
+        if reach:
+            raise InputError("positions")
+
+    monkeypatch.setattr("prosafeprune.model.prefix_cache.require_positions", too_long)
+    whole = mean_log_likelihoods(tiny, EXCHANGES, 1)
+    hook.remove()
+    assert prefix > 0
+    assert [prefix + suffix for suffix in suffixes] == lengths
+    for one, same in zip(with_prefix[:2], whole[:2], strict=True):
+        assert one is not None and same is not None
+        assert (same.answer, same.prompt) == pytest.approx((one.answer, one.prompt), abs=1e-5)
+
+
 def test_a_pass_keeps_the_logits_it_needs_of_as_many_exchanges_as_fit(
     tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,12 +99,13 @@ def test_a_pass_keeps_the_logits_it_needs_of_as_many_exchanges_as_fit(
     needed = [
         len(prompt) - prompt.user_start + len(answer) + 1 for prompt, answer in zip(prompts, answers, strict=True)
     ]
-    assert shapes == [(2, max(needed))]
+    prefix = (1, 1)
+    assert shapes == [prefix, (2, max(needed))]
     shapes.clear()
     monkeypatch.setattr(base_model_likelihood, "LOGITS_AT_ONCE", 1)
     found = mean_log_likelihoods(tiny, EXCHANGES)
     hook.remove()
-    assert sorted(shapes) == sorted((1, count) for count in needed)
+    assert sorted(shapes) == sorted([prefix, *((1, count) for count in needed)])
     for one, same in zip(expected[:2], found[:2], strict=True):
         assert one is not None and same is not None
         assert (same.answer, same.prompt) == pytest.approx((one.answer, one.prompt), abs=1e-5)

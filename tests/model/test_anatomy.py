@@ -122,7 +122,7 @@ def test_query_and_key_rows_are_told_apart(architecture: str) -> None:
 
 @pytest.mark.parametrize("kind", ["granitemoehybrid", "granitemoeshared"])
 def test_the_fused_mlp_that_all_tokens_of_granite_share_is_split(kind: str) -> None:
-    """Scaling up by 2 and down by 1/2 leaves the MLP as it was; it would not if gate and up were taken for each other."""
+    """Scaling up by 2 and down by 1/2 leaves the MLP as it was; with gate and up exchanged it would not."""
     options: dict[str, Any] = (
         {"layer_types": ["attention"] * 2, "mamba_n_heads": 2} if kind == "granitemoehybrid" else {}
     )

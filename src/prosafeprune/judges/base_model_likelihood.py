@@ -8,14 +8,16 @@ answers suffices, in every language.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
+from prosafeprune.errors import InputError
 from prosafeprune.judges.verdict import AnswerClass, Exchange, Judge, Verdict
 from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch
 from prosafeprune.model.chat_template import EncodedPrompt, encode_prompts
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.prefix_cache import PrefixCache
 from prosafeprune.progress import Advance, ignore
 
 SALAD_BELOW = -4.5
@@ -59,7 +61,8 @@ def mean_log_likelihoods(
         return []
     prompts = encode_prompts(loaded.tokenizer, [exchange.prompt for exchange in exchanges])
     encoded = loaded.tokenizer([exchange.answer for exchange in exchanges], add_special_tokens=False)["input_ids"]
-    tokens = _Tokens(loaded, prompts, [list(ids[:MOST_TOKENS]) for ids in encoded])
+    answers = [list(ids[:MOST_TOKENS]) for ids in encoded]
+    tokens = _Tokens(loaded, prompts, answers, _shared_prefix(loaded, prompts, max(map(len, answers))))
     order = sorted(
         (row for row, answer in enumerate(tokens.answers) if len(answer) >= LEAST_TOKENS),
         key=lambda row: -len(prompts[row]) - len(tokens.answers[row]),
@@ -78,6 +81,15 @@ def mean_log_likelihoods(
     return [scores.get(row) for row in range(len(exchanges))]
 
 
+def _shared_prefix(loaded: LoadedModel, prompts: Sequence[EncodedPrompt], longest_answer: int) -> PrefixCache:
+    """Return what all prompts share before the words of a user, whose first token's likelihood is of the rest."""
+    before_words = max(0, min(prompt.user_start for prompt in prompts) - 1)
+    try:
+        return PrefixCache(loaded.model, [prompt.ids for prompt in prompts], longest_answer, before_words)
+    except InputError:  # tokenised again, an answer may be longer than it was, and exceed the positions
+        return PrefixCache(loaded.model, [], 0)
+
+
 @dataclass(frozen=True)
 class _Tokens:
     """Exchanges as tokens of a model."""
@@ -85,6 +97,8 @@ class _Tokens:
     loaded: LoadedModel
     prompts: Sequence[EncodedPrompt]
     answers: Sequence[Sequence[int]]
+    prefix: PrefixCache
+    """The tokens that all prompts begin with; they are run once."""
 
     def positions(self, rows: Sequence[int], with_prompts: bool) -> int:
         """Return how many of the last positions have logits that are needed for some row."""
@@ -94,13 +108,10 @@ class _Tokens:
 
     def score(self, rows: Sequence[int], with_prompts: bool) -> Iterator[tuple[int, Likelihood]]:
         """Yield each row with the likelihood of its answer, and of its prompt's words if asked for, in one pass."""
-        model, device = self.loaded.model, self.loaded.device
-        batch = pad_batch([[*self.prompts[row].ids, *self.answers[row]] for row in rows], 0, "left", device)
         kept = self.positions(rows, with_prompts)
-        options = accepted(model, logits_to_keep=last_tokens(kept), position_ids=batch.positions)
-        logits = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **options).logits
-        logits = logits[:, -kept:]  # of a model that returns all whatever it is asked for
-        ids = batch.ids[:, -kept:]
+        texts = [[*self.prompts[row].ids[self.prefix.length :], *self.answers[row]] for row in rows]
+        logits = self._logits(texts, kept)[:, -kept:]  # of a model that returns all whatever it is asked for
+        ids = pad_batch(texts, 0, "left", self.loaded.device).ids[:, -kept:]
         for position, row in enumerate(rows):
             prompt, answer_start = self.prompts[row], kept - len(self.answers[row])
             words = None
@@ -109,6 +120,15 @@ class _Tokens:
                 first, end = max(1, prompt.user_start), prompt.user_end
                 words = _mean(logits[position], ids[position], start + first, start + end)
             yield row, Likelihood(_mean(logits[position], ids[position], answer_start, kept), words)
+
+    def _logits(self, texts: Sequence[Sequence[int]], kept: int) -> Any:
+        """Return the logits of each text's last ``kept`` tokens at least, after the shared prefix."""
+        if self.prefix.length:
+            return self.prefix.run(texts, logits=kept).logits
+        model = self.loaded.model  # without a prefix, no cache is filled
+        batch = pad_batch(texts, 0, "left", self.loaded.device)
+        options = accepted(model, logits_to_keep=last_tokens(kept), position_ids=batch.positions)
+        return model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **options).logits
 
 
 def _mean(logits: torch.Tensor, ids: torch.Tensor, start: int, end: int) -> float:

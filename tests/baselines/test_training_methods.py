@@ -114,3 +114,10 @@ def test_examples_of_cut_answers_have_no_end() -> None:
     cut, ended = make_examples(tiny, ["A", "B"], ["x", "y"], [False, True])
     assert isinstance(cut, Example) and len(cut.answer) == 1
     assert ended.answer[1:] == tuple(tiny.end_ids[:1])
+
+
+def test_answers_end_with_the_token_that_the_template_writes() -> None:
+    tiny = loaded("llama")
+    tiny.end_ids.reverse()  # as in Llama 3, whose first end token ends a text, and no answer
+    [ended] = make_examples(tiny, ["A"], ["x"])
+    assert ended.answer[1:] == (tiny.tokenizer.eos_token_id,)

@@ -14,6 +14,7 @@ from helpers.tiny_models import TEMPLATE, make_tokenizer
 from prosafeprune.errors import InputError
 from prosafeprune.model import template_process
 from prosafeprune.model.chat_template import (
+    answer_end,
     encode_prompts,
     end_of_turn_ids,
     read_chat_template,
@@ -164,6 +165,11 @@ def test_the_template_of_a_processor_is_read(tmp_path: Path) -> None:
 def test_an_end_token_that_is_no_id_is_one_line(known: Any) -> None:
     with pytest.raises(InputError, match=r"eos_token_id = .*not a token id"):
         end_of_turn_ids(make_tokenizer(), known)
+
+
+@pytest.mark.parametrize(("known", "end"), [([7, 1], [1]), ([1, 7], [1]), ([7, 8], [7]), ([], [])])
+def test_an_answer_ends_with_what_the_template_writes(known: list[int], end: list[int]) -> None:
+    assert answer_end(make_tokenizer(), known) == end
 
 
 def test_known_end_tokens_are_kept() -> None:

@@ -107,6 +107,23 @@ def test_a_conversation_is_rendered_as_by_hand(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RENDERED)
+def test_earlier_turns_given_apart_are_rendered_as_those_of_the_prompt(name: str) -> None:
+    tokenizer = tiny(RENDERED[name][0]).tokenizer
+    assert render(tokenizer, TURNS[-1][1], "Be brief.", TURNS[:-1]) == render(tokenizer, WITH_SYSTEM)
+    opened = [("assistant", "How can I help?"), *TURNS[:-1]]
+    if name != "gemma":
+        assert "How can I help?" in render(tokenizer, TURNS[-1][1], None, opened)
+        assert "Be brief.\n\nHow can I help?" not in render(tokenizer, TURNS[-1][1], "Be brief.", opened)
+
+
+def test_turns_that_do_not_alternate_are_not_taken_for_a_missing_system_prompt() -> None:
+    template = GEMMA.replace("message in messages", "message in messages if message['role'] != 'system'")
+    template = template.replace("raise_exception('System role not supported')", "messages[0]['content']")
+    with pytest.raises(InputError, match=r"fails on the conversation of 2 turns .*must alternate"):
+        render(tiny(template).tokenizer, "How?", None, [("user", "My script hangs.")])
+
+
+@pytest.mark.parametrize("name", RENDERED)
 @pytest.mark.parametrize("prompt", [TALK, WITH_SYSTEM, POLICY], ids=["turns", "both", "policy"])
 def test_the_users_words_are_those_of_the_last_turn(name: str, prompt: str) -> None:
     tokenizer = tiny(RENDERED[name][0]).tokenizer

@@ -145,22 +145,24 @@ def render(tokenizer: Any, prompt: str, system: str | None = None, history: Sequ
     """Return the prompt in the model's chat template, with the opening of the answer.
 
     A system prompt, that of :func:`set_system_prompt` followed by the prompt's own and ``system``, gets its own turn
-    where the template has one; otherwise it is put before the user's words. The turns of ``history``, user and
+    where the template has one; otherwise it is put before the user's first words. The turns of ``history``, user and
     assistant by turns, come before the prompt's.
 
     Raises:
         InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
     """
     own, turns = split_system(prompt)
+    turns = (*history, *turns)
     thinking = getattr(tokenizer, THINKING, False) or thinks(prompt)
     system_turn = _system_turn(tokenizer, own, system)
     if system_turn:
-        text, _ = _rendered(tokenizer, [*system_turn, *history, *turns], thinking=thinking)
+        text, _ = _rendered(tokenizer, [*system_turn, *turns], thinking=thinking)
         if text is not None:
             return _ready_for_answer(text, thinking)
-        (role, words), *later = turns
-        turns = ((role, f"{system_turn[0][1]}\n\n{words}"), *later)
-    text, reason = _rendered(tokenizer, [*history, *turns], thinking=thinking)
+        first = [role for role, _ in turns].index("user")
+        words = f"{system_turn[0][1]}\n\n{turns[first][1]}"
+        turns = (*turns[:first], ("user", words), *turns[first + 1 :])
+    text, reason = _rendered(tokenizer, turns, thinking=thinking)
     if text is not None:
         return _ready_for_answer(text, thinking)
     if _rendered(tokenizer, [("system", "You are a helpful assistant."), *turns])[0] is not None:
@@ -196,15 +198,32 @@ def end_of_turn_ids(tokenizer: Any, known: Any) -> list[int]:
         )
     if not ids and tokenizer.eos_token_id is not None:
         ids.append(tokenizer.eos_token_id)
-    if tokenizer.chat_template:
-        turns = [*_system_turn(tokenizer), ("user", "a"), ("assistant", "answer")]
-        text, _ = _rendered(tokenizer, turns, opens_answer=False)
-        after = _tokenised(tokenizer, text.rpartition("answer")[2])["input_ids"] if text else []
-        token = tokenizer.added_tokens_decoder.get(after[0]) if after else None
-        # A model learns to stop at a special token; a template that ends turns with just a newline has none.
-        if token is not None and token.special and after[0] not in ids:
-            ids.append(after[0])
+    written = _written_end(tokenizer)
+    if written is not None and written not in ids:
+        ids.append(written)
     return ids
+
+
+def answer_end(tokenizer: Any, end_ids: Sequence[int]) -> list[int]:
+    """Return the one of ``end_ids`` that ends an answer in a chat, in a list; an empty one if there is none.
+
+    It is the one that the template writes. Those of the generation config are in any order: Llama 3's begins with the
+    end of a text, which its answers do not end with.
+    """
+    written = _written_end(tokenizer)
+    return [written] if written is not None and written in end_ids else list(end_ids[:1])
+
+
+def _written_end(tokenizer: Any) -> int | None:
+    """Return the special token that the template writes right after an answer, or None."""
+    if not tokenizer.chat_template:
+        return None
+    turns = [*_system_turn(tokenizer), ("user", "a"), ("assistant", "answer")]
+    text, _ = _rendered(tokenizer, turns, opens_answer=False)
+    after = _tokenised(tokenizer, text.rpartition("answer")[2])["input_ids"] if text else []
+    token = tokenizer.added_tokens_decoder.get(after[0]) if after else None
+    # A model learns to stop at a special token; a template that ends turns with just a newline has none.
+    return int(after[0]) if token is not None and token.special else None
 
 
 def _tokenised(tokenizer: Any, text: str | list[str], **options: Any) -> Any:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from prosafeprune.model.batches import accepted, last_tokens, pad_batch
-from prosafeprune.model.chat_template import encode_prompts
+from prosafeprune.model.chat_template import answer_end, encode_prompts
 from prosafeprune.model.loading import LoadedModel
 
 IN_PASS = 2
@@ -41,7 +41,7 @@ def make_examples(
     """
     encoded = encode_prompts(loaded.tokenizer, prompts)
     ids = loaded.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
-    end = loaded.end_ids[:1]
+    end = answer_end(loaded.tokenizer, loaded.end_ids)
     ends = [end if finished is None or finished[i] else [] for i in range(len(ids))]
     return [Example(prompt.ids, (*ids[i % len(ids)], *ends[i % len(ids)])) for i, prompt in enumerate(encoded)]
 

@@ -24,7 +24,7 @@ from helpers.training_runs import (
 )
 
 from prosafeprune.baselines.sft import Sft, read_pairs
-from prosafeprune.errors import NotApplicableError
+from prosafeprune.errors import InputError, NotApplicableError
 from prosafeprune.prompts import PromptClass
 
 
@@ -49,6 +49,14 @@ def test_sft_trains_only_on_answers_of_the_right_kind(kind_judge: KindJudge) -> 
         patch.setattr("prosafeprune.baselines.own_answers.FEWEST", 2)
         fitted = Sft(epochs=1, answer_tokens=4, rank=2).fit(fit_context(tiny))
     assert fitted.facts["pairs"] == {"benign": 4, "harmful": 3, "pseudo_harmful": 4}
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_a_pair_beyond_the_models_positions_is_one_line(architecture: str, tmp_path: Path) -> None:
+    data = tmp_path / "long.jsonl"
+    data.write_text(json.dumps({"prompt": "long " * 2000, "response": "Short."}) + "\n")
+    with pytest.raises(InputError, match=r"long\.jsonl: the prompt 'long long .* tokens .* 2048 positions"):
+        Sft(epochs=1, rank=2, answer_tokens=4, data=data).fit(fit_context(loaded(architecture)))
 
 
 def test_sft_takes_answers_of_the_user_s(kind_judge: KindJudge, tmp_path: Path) -> None:

@@ -69,6 +69,14 @@ def test_strength_changes_the_answer_at_once(served: ServedModel) -> None:
     assert "pruned@0" in screen.notes
 
 
+def test_the_last_answer_of_a_conversation_may_fill_the_positions(served: ServedModel) -> None:
+    prompt = "a" * 1000
+    tokens = len(served.engine.encode([("user", prompt)]))
+    session, _, errors = chat(served, prompt + "a" * (2045 - tokens))
+    assert errors == []
+    assert len(session.history["pruned"]) == 2
+
+
 def test_system_and_save(served: ServedModel, tmp_path: Path) -> None:
     file = tmp_path / "chat.json"
     session, _, errors = chat(served, "Hi", "/system Be brief.", "Ho", f"/save {file}", f"/save {file}")

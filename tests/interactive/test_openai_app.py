@@ -145,7 +145,12 @@ OK = {"model": "base", "messages": [{"role": "user", "content": "Hi"}], "max_tok
         ({"stop": [""]}, 400, "stop"),
         ({"tools": [{"type": "function"}]}, 400, "tools is not supported"),
         ({"n": 2}, 400, "n is not supported"),
+        ({"max_tokens": 2048}, 400, "Shorten the prompt or lower max_tokens."),
+        ({"repetition_penalty": 1.2}, 400, "repetition_penalty is not supported"),
+        ({"top_k": 5}, 400, "top_k is not supported"),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, 400, "chat_template_kwargs is not supported"),
         ({"model": "other"}, 404, "There is no model 'other'"),
+        ({"model": "base@0.6"}, 404, "Ask for base, pruned, plan-2, or a strength, such as pruned@0.6."),
         ({"model": "pruned@2"}, 400, "not from 0 to 1"),
         ({"model": "pruned@nan"}, 400, "not from 0 to 1"),
         ({"model": "pruned@much"}, 404, "There is no model"),
@@ -159,6 +164,18 @@ def test_malformed_requests_are_errors_in_the_form_of_the_api(
     assert reply.status_code == status
     assert message in reply.json()["error"]["message"]
     assert reply.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_settings_that_ask_for_nothing_are_taken(url: str) -> None:
+    neutral = {"top_k": -1, "repetition_penalty": 1.0, "n": 1, "tools": [], "chat_template_kwargs": {}, "user": "me"}
+    assert post(url, {**OK, **neutral}).status_code == 200
+
+
+def test_without_a_limit_an_answer_may_fill_the_positions_that_are_left(url: str) -> None:
+    messages = [{"role": "user", "content": "a" * 1990}]
+    usage = post(url, {"model": "base", "messages": messages}).json()["usage"]
+    assert usage["total_tokens"] == 2048
+    assert 0 < usage["completion_tokens"] < 60
 
 
 def test_oversized_and_broken_bodies(url: str) -> None:

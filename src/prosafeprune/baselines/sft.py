@@ -18,9 +18,11 @@ from prosafeprune.baselines.method import FitContext
 from prosafeprune.baselines.own_answers import OwnAnswers, Pair
 from prosafeprune.errors import InputError
 from prosafeprune.files.user_path import user_path
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.prefix_cache import usable_positions
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.rows import Row, csv_rows, first_column, json_rows, require_complete_characters
-from prosafeprune.text import is_blank
+from prosafeprune.text import beginning, is_blank
 
 PROMPT_FIELDS = ("prompt", "instruction", "question")
 INPUT_FIELD = "input"
@@ -63,10 +65,22 @@ class Sft(AnswerTraining):
             return {prompt_class: own.pairs(prompt_class) for prompt_class in PromptClass}
         given = read_pairs(user_path(self.data))
         chosen = random.Random(context.seed).sample(given, min(self.prompts, len(given)))
+        self._require_positions(context.loaded, chosen)
         own_pairs = {
             prompt_class: own.pairs(prompt_class) for prompt_class in (PromptClass.BENIGN, PromptClass.HARMFUL)
         }
         return {**own_pairs, PromptClass.PSEUDO_HARMFUL: chosen}
+
+    def _require_positions(self, loaded: LoadedModel, given: Sequence[Pair]) -> None:
+        """Raise InputError for a pair that is longer than the model's positions. Own answers were made within them."""
+        positions, _ = usable_positions(loaded.model.config.get_text_config(decoder=True))
+        for pair, example in zip(given, self._examples(loaded, given), strict=True):
+            tokens = len(example.prompt) + len(example.answer)
+            if positions is not None and tokens > positions:
+                raise InputError(
+                    f"{self.data}: the prompt {beginning(pair.prompt, 60)!r} takes {tokens} tokens with its answer, "
+                    f"and the model has {positions} positions. Shorten it or remove the row."
+                )
 
 
 def read_pairs(path: Path) -> list[Pair]:

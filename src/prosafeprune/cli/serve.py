@@ -33,6 +33,8 @@ def serve(
         from prosafeprune.terminal import TerminalReporter
 
         with TerminalReporter() as reporter, served_model(asked, pruned, search, reporter) as served:
-            reporter.note(f"Models: {', '.join(['base', *served.edits])}, and each of these @STRENGTH.")
+            reporter.note(
+                f"Models: {', '.join(['base', *served.edits, *(f'{name}@STRENGTH' for name in served.edits)])}."
+            )
             reporter.note(f"Listening on {url_of(listening)}/v1. Press Ctrl-C to stop.")
             run_server(openai_app(served), listening, token)

@@ -216,9 +216,8 @@ class ChatSession:
         try:
             for side in self.sides:
                 ids = engine.encode([*self.history[side], ("user", prompt)], self.system)
-                question = Question(
-                    ids, self._applied(side), self.max_new_tokens, self.temperature, seed=f"{self.seed} {prompt}"
-                )
+                limit = min(self.max_new_tokens, engine.room_after(ids))
+                question = Question(ids, self._applied(side), limit, self.temperature, seed=f"{self.seed} {prompt}")
                 running.append(engine.start(question, lambda piece, side=side: pieces.put((side, piece))))  # type: ignore[misc]
             left = len(running)
             while left:

@@ -37,7 +37,8 @@ def as_http_error(error: Exception) -> HttpError:
         return HttpError(HTTPStatus.SERVICE_UNAVAILABLE, str(error), code="overloaded")
     if isinstance(error, InputError):
         code = "context_length_exceeded" if "max_position_embeddings" in str(error) else None
-        return HttpError(HTTPStatus.BAD_REQUEST, str(error), code=code)
+        message = str(error).replace("--max-new-tokens", "max_tokens")  # the API has no options of a command
+        return HttpError(HTTPStatus.BAD_REQUEST, message, code=code)
     if isinstance(error, ProSafePruneError):
         return HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
     return HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, f"Unexpected {type(error).__name__}.")

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from prosafeprune.interactive.async_answers import AsyncAnswer, EventStream, cancelled_on_disconnect
 from prosafeprune.interactive.guard import read_json
 from prosafeprune.interactive.http_errors import HttpError, as_http_error
-from prosafeprune.interactive.openai_format import ChatRequest, Reply, as_event, read_chat_request
+from prosafeprune.interactive.openai_format import DEFAULT_TOKENS, ChatRequest, Reply, as_event, read_chat_request
 from prosafeprune.jobs.served_model import ServedModel
 from prosafeprune.serving.running_answer import Piece, Question
 
@@ -75,7 +75,7 @@ class _Api:
         return Question(
             ids,
             applied,
-            asked.limit,
+            asked.limit or min(DEFAULT_TOKENS, self.served.engine.room_after(ids)),
             1.0 if asked.temperature is None else asked.temperature,
             1.0 if asked.top_p is None else asked.top_p,
             asked.seed_of_row,

@@ -24,6 +24,35 @@ UNSUPPORTED = {
     "frequency_penalty": (None, 0),
     "presence_penalty": (None, 0),
     "response_format": (None, {"type": "text"}),
+    "modalities": (None, ["text"]),
+    "reasoning_effort": (None, "none"),
+    # Of vLLM, llama.cpp and others:
+    "top_k": (None, -1, 0),
+    "min_p": (None, 0),
+    "typical_p": (None, 1),
+    "repetition_penalty": (None, 1),
+    "repeat_penalty": (None, 1),
+    "length_penalty": (None, 1),
+    "best_of": (None, 1),
+    "use_beam_search": (None, False),
+    "min_tokens": (None, 0),
+    "ignore_eos": (None, False),
+    "stop_token_ids": (None, []),
+    "bad_words": (None, []),
+    "allowed_token_ids": (None,),
+    "include_stop_str_in_output": (None, False),
+    "truncate_prompt_tokens": (None,),
+    "chat_template": (None,),
+    "chat_template_kwargs": (None, {}),
+    "add_generation_prompt": (None, True),
+    "continue_final_message": (None, False),
+    "structured_outputs": (None,),
+    "guided_json": (None,),
+    "guided_regex": (None,),
+    "guided_choice": (None,),
+    "guided_grammar": (None,),
+    "json_schema": (None,),
+    "grammar": (None, ""),
 }
 """Settings that would change the answer and are not implemented, with the values that ask for nothing."""
 
@@ -72,9 +101,9 @@ class ChatRequest(BaseModel):
         return value
 
     @property
-    def limit(self) -> int:
-        """Maximum tokens of the answer."""
-        return self.max_completion_tokens or self.max_tokens or DEFAULT_TOKENS
+    def limit(self) -> int | None:
+        """Maximum tokens of the answer, if the request gives it."""
+        return self.max_completion_tokens or self.max_tokens
 
     @property
     def stops(self) -> tuple[str, ...]:

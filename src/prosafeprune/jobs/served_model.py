@@ -87,7 +87,8 @@ class ServedModel:
             edit, asked = self.edits[edit_name], float(strength) if at else None
         except (KeyError, ValueError):
             known = ", ".join([BASE, *self.edits])
-            raise UnknownModelError(f"There is no model {name[:80]!r}. Ask for {known}, or one of them @0.6.") from None
+            at_strength = f", or a strength, such as {next(iter(self.edits))}@0.6" if self.edits else ""
+            raise UnknownModelError(f"There is no model {name[:80]!r}. Ask for {known}{at_strength}.") from None
         return Applied(edit, edit.at(asked))
 
 

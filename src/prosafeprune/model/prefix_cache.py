@@ -68,17 +68,25 @@ def require_positions(config: Any, reach: int, further_tokens: int = 0) -> None:
     (Phi-3's long contexts) changes all angles beyond a length, for every row of a batch as soon as one row is longer:
     answers would depend on what else is in the batch.
     """
-    positions, setting = getattr(config, "max_position_embeddings", None), "max_position_embeddings"
-    original = _original_positions(config)
-    if original is not None and isinstance(positions, int) and original < positions:
-        positions, setting = original, "original_max_position_embeddings: beyond them LongRoPE changes all angles"
-    if isinstance(positions, int) and reach > positions > 0:
+    positions, setting = usable_positions(config)
+    if positions is not None and reach > positions:
         answer = f" with {further_tokens} tokens of answer" if further_tokens else ""
         remedy = "Shorten the prompt or lower --max-new-tokens." if further_tokens else "Shorten the prompt."
         raise InputError(
             f"The longest prompt takes {reach} tokens{answer}, and the model has {positions} positions ({setting}). "
             f"{remedy}"
         )
+
+
+def usable_positions(config: Any) -> tuple[int | None, str]:
+    """Return how many positions texts may take, or None without a limit, and the setting that says so."""
+    positions, setting = getattr(config, "max_position_embeddings", None), "max_position_embeddings"
+    if not isinstance(positions, int) or positions <= 0:
+        return None, setting
+    original = _original_positions(config)
+    if original is not None and original < positions:
+        return original, "original_max_position_embeddings: beyond them LongRoPE changes all angles"
+    return positions, setting
 
 
 def _original_positions(config: Any) -> int | None:

@@ -21,8 +21,9 @@ from prosafeprune.generation.thought_tokens import AnswerDecoder
 from prosafeprune.model.batches import cache_bytes_per_token, is_out_of_memory
 from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.prefix_cache import PrefixCache, require_known_tokens, require_positions
+from prosafeprune.model.prefix_cache import PrefixCache, require_known_tokens, require_positions, usable_positions
 from prosafeprune.prompts.conversation import Turn
+from prosafeprune.requests.measuring import MAX_TOKENS
 from prosafeprune.serving.corrections import Corrections
 from prosafeprune.serving.kept_conversations import KeptConversations
 from prosafeprune.serving.running_answer import PROBED_TOKENS, Piece, Question, RunningAnswer, TextStream
@@ -90,6 +91,11 @@ class Engine:
             raise InputError("A conversation must end with words of the user. Add a message with the role user.")
         with self._encoding:
             return encode_prompts(self.loaded.tokenizer, [turns[-1][1]], system, turns[:-1])[0].ids
+
+    def room_after(self, ids: Sequence[int]) -> int:
+        """Return how many tokens an answer to a prompt may have, at least 1: what the model's positions leave."""
+        positions, _ = usable_positions(self.loaded.model.config.get_text_config(decoder=True))
+        return MAX_TOKENS if positions is None else max(1, positions - len(ids))
 
     def start(self, question: Question, hand_over: Callable[[Piece], None]) -> RunningAnswer:
         """Queue a question; ``hand_over`` is called from the engine's thread with each piece of the answer.

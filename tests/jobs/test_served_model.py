@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import adapter_runs
@@ -16,6 +18,7 @@ import prosafeprune
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.served_model import ServedModel, served_model, with_polish
 from prosafeprune.method.plan import Plan
+from prosafeprune.model import template_process
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.measuring import ModelOptions
@@ -115,6 +118,35 @@ def test_the_plans_of_a_search_are_served_without_calibrating_again(
         **DRAWN,
     )
     assert ids == decoded(pruned.loaded)
+
+
+def test_a_chat_has_the_plans_of_a_search_made_with_its_system_prompt(
+    checkpoint: Make,
+    tmp_path: Path,
+    few_prompts: None,
+    run: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base, folder = checkpoint("llama"), tmp_path / "search"
+    options: dict[str, Any] = {"budget": "1", "confirmations": 1, "max_new_tokens": 2, "rank": 4, "samples": 10}
+    options |= {"max_safety_drop": 100, "accept_unsafe": True, "device": "cpu", "progress": False}
+    prosafeprune.search(base, folder, system="Be brief.", **options)
+    rendered: list[list[dict[str, str]]] = []
+    shown, lines = template_process.shared.render, iter(["Hi", "/system", "Hi"])
+
+    def render(template: str, messages: Any, variables: Any) -> str:
+        rendered.append(messages)
+        return shown(template, messages, variables)
+
+    def read(prompt: str) -> str:
+        monkeypatch.setattr(template_process.shared, "render", render)
+        return next(lines, "/quit")
+
+    monkeypatch.setattr("builtins.input", read)
+    code, _, err = run("chat", base, "--search", folder, "--system", "Be brief.", "--device", "cpu")
+    assert code == 0, err
+    assert [[message["role"] for message in messages] for messages in rendered] == [["system", "user"], ["user"]]
+    assert rendered[0][0]["content"] == "Be brief."
 
 
 def test_what_does_not_belong_together_is_refused(

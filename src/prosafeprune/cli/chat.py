@@ -18,7 +18,8 @@ def chat(
     is added in the forward pass.
     """
     from prosafeprune.interactive.chat import ChatSession, TerminalScreen, run_chat
-    from prosafeprune.jobs.served_model import served_model
+    from prosafeprune.jobs.served_model import served_model, system_of_plans
+    from prosafeprune.model.chat_template import set_system_prompt
     from prosafeprune.terminal import TerminalReporter, error_line
     from prosafeprune.text import for_terminal
 
@@ -26,9 +27,10 @@ def chat(
         import readline  # noqa: F401  gives input() a history and editing
 
     asked = validate_settings(TerminalChatRequest, {**settings, "model": model})
-    # /system replaces the system prompt, so the session keeps it, and not the tokenizer.
-    options = asked.model_copy(update={"system": None})
+    options = asked.model_copy(update={"system": system_of_plans(search, asked.system)})
     with TerminalReporter() as reporter, served_model(options, pruned, search, reporter) as served:
+        # /system replaces the system prompt, so the session keeps it, and not the tokenizer.
+        set_system_prompt(served.engine.loaded.tokenizer, None)
         session = ChatSession(
             served, TerminalScreen(), asked.system, asked.max_new_tokens, asked.temperature, asked.seed
         )

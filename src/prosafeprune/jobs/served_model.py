@@ -92,6 +92,14 @@ class ServedModel:
         return Applied(edit, edit.at(asked))
 
 
+def system_of_plans(search: Path | None, system: str | None) -> str | None:
+    """Return the system prompt that the plans of a search are made under, where each conversation has its own.
+
+    It is ``system`` if the search was made with it, and none otherwise. Raises InputError when there is no such search.
+    """
+    return system if search is not None and read_search(search).made_by.get("system") == system else None
+
+
 @contextmanager
 def served_model(
     options: ModelOptions, pruned: str | None, search: Path | None, reporter: Reporter

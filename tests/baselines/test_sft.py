@@ -26,6 +26,7 @@ from helpers.training_runs import (
 from prosafeprune.baselines.sft import Sft, read_pairs
 from prosafeprune.errors import InputError, NotApplicableError
 from prosafeprune.prompts import PromptClass
+from prosafeprune.prompts.conversation import turns_of
 
 
 @pytest.mark.long
@@ -49,6 +50,21 @@ def test_sft_trains_only_on_answers_of_the_right_kind(kind_judge: KindJudge) -> 
         patch.setattr("prosafeprune.baselines.own_answers.FEWEST", 2)
         fitted = Sft(epochs=1, answer_tokens=4, rank=2).fit(fit_context(tiny))
     assert fitted.facts["pairs"] == {"benign": 4, "harmful": 3, "pseudo_harmful": 4}
+
+
+def test_the_system_prompt_of_a_row_is_part_of_its_prompt(tmp_path: Path) -> None:
+    data = tmp_path / "pairs.jsonl"
+    rows = [
+        {"system": "You run a shop.", "instruction": "Kill the lights", "output": "Done.", "history": []},
+        {"system": "", "instruction": "Slay a typo", "output": "Gone."},
+    ]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with_system, plain = [pair.prompt for pair in read_pairs(data)]
+    assert turns_of(with_system) == (("system", "You run a shop."), ("user", "Kill the lights"))
+    assert plain == "Slay a typo"
+    data.write_text(json.dumps({**rows[1], "history": [["Hi", "Hello."]]}) + "\n")
+    with pytest.raises(InputError, match="line 1: 'history' has earlier turns"):
+        read_pairs(data)
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])

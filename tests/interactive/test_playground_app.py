@@ -190,6 +190,10 @@ def test_what_may_not_be_saved_is_refused(playground: Running) -> None:
         polished = record.model_copy(update={"polish": PolishRecord(strength=strength, settings={"rank": 8})})
         reason = reason_not_saved(replace(made.served, record=polished), made.request, "pruned")
         assert (reason is None) == savable
+    found = made.served.search
+    assert found is not None and reason_not_saved(made.served, made.request, "plan-2") is None
+    both = found.model_copy(update={"made_by": {**found.made_by, "thinking": "both"}})  # which a playground cannot be
+    assert "--thinking both" in str(reason_not_saved(replace(made.served, search=both), made.request, "plan-2"))
 
 
 def test_a_second_copy_of_the_weights_must_fit(served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,12 +21,16 @@ from prosafeprune.files.user_path import user_path
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import usable_positions
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
+from prosafeprune.prompts.conversation import last_turn
 from prosafeprune.prompts.rows import Row, csv_rows, first_column, json_rows, require_complete_characters
+from prosafeprune.prompts.sources import SYSTEM, prompt_of_row
 from prosafeprune.text import beginning, is_blank
 
 PROMPT_FIELDS = ("prompt", "instruction", "question")
 INPUT_FIELD = "input"
 """In Alpaca's format, the text that an instruction is about; the two together are the prompt."""
+HISTORY_FIELD = "history"
+"""In that format, the turns before the instruction."""
 ANSWER_FIELDS = ("instruct_response", "response", "answer", "completion", "output")
 """The first one present is used. ``instruct_response`` is the plain answer of FalseReject's training set
 (arXiv:2505.08054), whose ``cot_response`` has a chain of thought."""
@@ -78,16 +82,19 @@ class Sft(AnswerTraining):
             tokens = len(example.prompt) + len(example.answer)
             if positions is not None and tokens > positions:
                 raise InputError(
-                    f"{self.data}: the prompt {beginning(pair.prompt, 60)!r} takes {tokens} tokens with its answer, "
-                    f"and the model has {positions} positions. Shorten it or remove the row."
+                    f"{self.data}: the prompt {beginning(last_turn(pair.prompt), 60)!r} takes {tokens} tokens with its "
+                    f"answer, and the model has {positions} positions. Shorten it or remove the row."
                 )
 
 
 def read_pairs(path: Path) -> list[Pair]:
     """Read pairs of pseudo-harmful prompts and helpful answers from a .jsonl or .csv file, the first of each prompt.
 
+    Where a row has a ``system`` prompt, its prompt is a conversation.
+
     Raises:
-        InputError: no such file, another type of file, a row without prompt or answer, or no row at all.
+        InputError: no such file, another type of file, a row without prompt or answer or with earlier turns, or no row
+            at all.
     """
     kind = path.suffix.lower()
     if kind not in (".jsonl", ".csv"):
@@ -98,6 +105,9 @@ def read_pairs(path: Path) -> list[Pair]:
         prompt, answer = (_text(row, fields, place) for fields in (PROMPT_FIELDS, ANSWER_FIELDS))
         if INPUT_FIELD in row and PROMPT_FIELDS[0] not in row and not is_blank(str(row[INPUT_FIELD] or "")):
             prompt = f"{prompt}\n\n{_text(row, (INPUT_FIELD,), place)}"
+        if row.get(HISTORY_FIELD) not in (None, "", "[]", []):
+            raise InputError(f"{place}: '{HISTORY_FIELD}' has earlier turns, which are not trained on. Remove the row.")
+        prompt = prompt_of_row({SYSTEM: row.get(SYSTEM), PROMPT_FIELDS[0]: prompt}, PROMPT_FIELDS[:1], place)
         pairs.setdefault(prompt, Pair(prompt, answer, finished=True))
     if not pairs:
         raise InputError(f"{path}: has no rows. Give at least one prompt with its answer.")

@@ -39,6 +39,8 @@ OUTCOMES = {
 
 def reason_not_saved(served: ServedModel, request: PlaygroundRequest, name: str) -> str | None:
     """Return why the command cannot make an edit again, such as prompts that are not available; None if it can."""
+    if name != PRUNED and served.search is not None and served.search.made_by.get("thinking") == "both":
+        return "This plan's search was made with --thinking both. Run prune --search FOLDER --choose N --thinking both."
     if name != PRUNED or served.pruned is None or served.record is None or is_adapter_folder(served.pruned):
         return None
     recipe, polish = served.record.recipe, served.record.polish

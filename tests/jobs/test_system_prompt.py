@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,16 @@ def test_pruning_and_measuring_use_it_and_record_it(
         return {row["prompt"]: row["completion"] for row in map(json.loads, (folder / "answers.jsonl").open())}
 
     assert evaluated("Be kind.") != evaluated("Answer in verse, and at length.")
+
+
+def test_a_chat_loads_a_template_that_requires_it(
+    demanding: Path, run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = iter(["Hi", "/system", "Hi", "/system Be brief.", "Hi", "/quit"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    code, _, err = run("chat", demanding, "--system", "Be kind.", "--device", "cpu", "--max-new-tokens", 2)
+    assert code == 0, err
+    assert err.count("requires a system prompt") == 1  # after /system without a text
 
 
 def test_answers_under_another_system_prompt_are_not_resumed(

@@ -18,7 +18,7 @@ def chat(
     is added in the forward pass.
     """
     from prosafeprune.interactive.chat import ChatSession, TerminalScreen, run_chat
-    from prosafeprune.jobs.served_model import served_model, system_of_plans
+    from prosafeprune.jobs.served_model import opening_system, served_model
     from prosafeprune.model.chat_template import set_system_prompt
     from prosafeprune.terminal import TerminalReporter, error_line
     from prosafeprune.text import for_terminal
@@ -27,7 +27,7 @@ def chat(
         import readline  # noqa: F401  gives input() a history and editing
 
     asked = validate_settings(TerminalChatRequest, {**settings, "model": model})
-    options = asked.model_copy(update={"system": system_of_plans(search, asked.system)})
+    options = asked.model_copy(update={"system": opening_system(search, asked.system)})
     with TerminalReporter() as reporter, served_model(options, pruned, search, reporter) as served:
         # /system replaces the system prompt, so the session keeps it, and not the tokenizer.
         set_system_prompt(served.engine.loaded.tokenizer, None)

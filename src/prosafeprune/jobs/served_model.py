@@ -92,12 +92,15 @@ class ServedModel:
         return Applied(edit, edit.at(asked))
 
 
-def system_of_plans(search: Path | None, system: str | None) -> str | None:
-    """Return the system prompt that the plans of a search are made under, where each conversation has its own.
+def opening_system(search: Path | None, system: str | None) -> str | None:
+    """Return the system prompt to open a model with, where each conversation has its own.
 
-    It is ``system`` if the search was made with it, and none otherwise. Raises InputError when there is no such search.
+    It is ``system``, which the chat template may require; with a search that was made without it, none.
+
+    Raises:
+        InputError: there is no such search.
     """
-    return system if search is not None and read_search(search).made_by.get("system") == system else None
+    return system if search is None or read_search(search).made_by.get("system") == system else None
 
 
 @contextmanager

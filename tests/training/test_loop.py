@@ -57,6 +57,15 @@ def test_a_step_without_finite_gradients_is_skipped() -> None:
     assert torch.equal(trained, once)
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_no_room_for_gradients_is_one_line(error: Exception) -> None:
+    def loss(batch: Sequence[float]) -> torch.Tensor:
+        raise error
+
+    with pytest.raises(InputError, match="Training: out of memory"):
+        train([parameter()], [1.0], loss, TUNING, ignore)
+
+
 def test_many_such_steps_end_the_training() -> None:
     trained = parameter()
     with pytest.raises(InputError, match="gradients of 3 steps are not numbers"):

@@ -31,7 +31,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
 from prosafeprune.training.answer_loss import Example, answer_loss, make_examples
-from prosafeprune.training.loop import TrainingStep, train
+from prosafeprune.training.loop import TrainingStep, memory_named, train
 from prosafeprune.training.lora import gradients_restored, lora, trainable_matrices
 
 OPENINGS = ("Sure, here is", "Of course. Here is", "Certainly! Here is")
@@ -194,7 +194,7 @@ def snip_scores(
         loaded.model.requires_grad_(False)
         for parameter in parameters.values():
             parameter.requires_grad_(True)
-        with torch.enable_grad():
+        with torch.enable_grad(), memory_named():
             for batch in batches:
                 (answer_loss(loaded, batch) / len(batches)).backward()
         for matrix in matrices:

@@ -3,7 +3,8 @@
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,6 +15,7 @@ from safetensors.torch import save
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.staging import write_whole
+from prosafeprune.model.batches import is_out_of_memory
 from prosafeprune.progress import Advance
 
 Item = TypeVar("Item")
@@ -78,7 +80,7 @@ def train(
     A step whose gradients are not finite is skipped.
 
     Raises:
-        InputError: the file cannot be written, or too many steps were skipped.
+        InputError: the file cannot be written, too many steps were skipped, or out of memory.
     """
     optimizer = torch.optim.AdamW(parameters, lr=tuning.learning_rate, weight_decay=0.0)
     batches = _batches(examples, tuning)
@@ -96,7 +98,7 @@ def train(
             before_epoch()
         optimizer.zero_grad()
         total = 0.0
-        with torch.enable_grad():
+        with torch.enable_grad(), memory_named():
             for part, share in split(batches[number]):
                 loss = share * loss_of(part)
                 scaler.scale(loss).backward()
@@ -109,6 +111,19 @@ def train(
             saved = time.monotonic()
         advance(len(batches[number]))
     return steps
+
+
+@contextmanager
+def memory_named() -> Iterator[None]:
+    """Raise InputError when memory runs out inside the context: gradients take more than answers did."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            "Training: out of memory. Use another --device or a smaller model, or leave the training out."
+        ) from error
 
 
 class LossScaler:

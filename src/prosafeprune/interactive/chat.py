@@ -216,7 +216,7 @@ class ChatSession:
         try:
             for side in self.sides:
                 ids = engine.encode([*self.history[side], ("user", prompt)], self.system)
-                limit = min(self.max_new_tokens, engine.room_after(ids))
+                limit = engine.within_positions(ids, self.max_new_tokens)
                 question = Question(ids, self._applied(side), limit, self.temperature, seed=f"{self.seed} {prompt}")
                 running.append(engine.start(question, lambda piece, side=side: pieces.put((side, piece))))  # type: ignore[misc]
             left = len(running)

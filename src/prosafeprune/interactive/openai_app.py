@@ -75,7 +75,7 @@ class _Api:
         return Question(
             ids,
             applied,
-            asked.limit or min(DEFAULT_TOKENS, self.served.engine.room_after(ids)),
+            asked.limit or self.served.engine.within_positions(ids, DEFAULT_TOKENS),
             1.0 if asked.temperature is None else asked.temperature,
             1.0 if asked.top_p is None else asked.top_p,
             asked.seed_of_row,

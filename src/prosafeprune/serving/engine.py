@@ -23,7 +23,6 @@ from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache, require_known_tokens, require_positions, usable_positions
 from prosafeprune.prompts.conversation import Turn
-from prosafeprune.requests.measuring import MAX_TOKENS
 from prosafeprune.serving.corrections import Corrections
 from prosafeprune.serving.kept_conversations import KeptConversations
 from prosafeprune.serving.running_answer import PROBED_TOKENS, Piece, Question, RunningAnswer, TextStream
@@ -92,10 +91,10 @@ class Engine:
         with self._encoding:
             return encode_prompts(self.loaded.tokenizer, [turns[-1][1]], system, turns[:-1])[0].ids
 
-    def room_after(self, ids: Sequence[int]) -> int:
-        """Return how many tokens an answer to a prompt may have, at least 1: what the model's positions leave."""
+    def within_positions(self, ids: Sequence[int], most: int) -> int:
+        """Return how many of ``most`` tokens the model's positions leave for an answer to a prompt, at least 1."""
         positions, _ = usable_positions(self.loaded.model.config.get_text_config(decoder=True))
-        return MAX_TOKENS if positions is None else max(1, positions - len(ids))
+        return most if positions is None else max(1, min(most, positions - len(ids)))
 
     def start(self, question: Question, hand_over: Callable[[Piece], None]) -> RunningAnswer:
         """Queue a question; ``hand_over`` is called from the engine's thread with each piece of the answer.

@@ -16,13 +16,22 @@ import transformers
 from helpers.architectures import SMALL
 from helpers.fixture_types import Make, Run
 from helpers.killed_runs import kill_at
+from helpers.pages import measurement
+from helpers.pages import record as measured_record
 from helpers.tiny_models import make_tokenizer
 from safetensors.torch import load_file, save_file
 
 import prosafeprune
+from prosafeprune.checkpoint.writer import OF_A_RUN
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.lineage import EVIDENCE_FILE
+from prosafeprune.files.staging import MANIFEST, RECORD_FILE
 from prosafeprune.jobs.calibrated_plan import run_search
+from prosafeprune.jobs.prune import COST_FILE
+from prosafeprune.method.plan import Plan
 from prosafeprune.progress import SilentReporter
+from prosafeprune.report.page import REPORT_FILE
+from prosafeprune.report.rate_figure import SHARE_FILE
 from prosafeprune.report.record import Record, UnmeasuredRecord
 from prosafeprune.requests.recipe import make_recipe
 
@@ -71,6 +80,21 @@ def test_the_command_tells_needs_first_and_that_nothing_was_measured(
     assert "S.S." not in card
     assert "95 %" not in card
     assert not (tmp_path / "out/prosafeprune_answers.jsonl").exists()
+
+
+def test_what_a_pruned_base_model_was_measured_on_is_not_passed_on(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    base = Path(shutil.copytree(checkpoint("llama"), tmp_path / "base"))
+    record = measured_record(measurement(40, 95), measurement(60, 95), Plan(layers=(1,)), layers="1")
+    record.model_copy(update={"benign_divergence": None}).write(base)
+    documents = {REPORT_FILE, SHARE_FILE, EVIDENCE_FILE, COST_FILE, MANIFEST}
+    for name in (*documents, "LICENSE"):
+        (base / name).write_text("of the base model")
+    prune(base, tmp_path / "out", prompt_files)
+    kept = {file.name for file in (tmp_path / "out").iterdir() if "of the base model" in file.read_text("latin-1")}
+    assert kept == {"LICENSE"} and not (tmp_path / "out" / REPORT_FILE).exists()
+    assert documents | {RECORD_FILE} == set(OF_A_RUN)
 
 
 def test_json_is_the_record(run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from prosafeprune.checkpoint.names import StoredAs, StoredNames, name_by_ending
 from prosafeprune.checkpoint.safetensors_file import StoredTensor, stored_tensors
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
+from prosafeprune.files.staging import MANIFEST, RECORD_FILE
 from prosafeprune.model.model_files import IGNORED_FOLDERS, INDEX
 from prosafeprune.model.quantised_copy import put_quantised
 from prosafeprune.model.submodule import Layout, Submodule
@@ -24,6 +25,8 @@ OTHER_WEIGHTS = {
     *(".gguf", ".h5", ".keras", ".pb", ".ot", ".msgpack", ".onnx", ".onnx_data", ".tflite", ".mlmodel", ".tar", ".zip"),
 }
 """Endings of files that may hold weights of the base model, and are not copied."""
+OF_A_RUN = (RECORD_FILE, MANIFEST, "report.html", "share.png", "prosafeprune_answers.jsonl", "prosafeprune_cost.json")
+"""What this package writes next to a pruned model. That of a base model pruned before is about another model."""
 
 
 Located = Mapping[str, StoredAs]
@@ -217,6 +220,7 @@ def copy_checkpoint(source: Path, folder: Path) -> None:
     """Copy a checkpoint folder into an existing empty one; links become files.
 
     The same weights in another form (pickles, GGUF, a second set of safetensors) are left out: they are not pruned.
+    So are record, report and answers of a base model that was pruned before.
     """
     _copy(source, folder, {tensor.file for tensor in stored_tensors(source).values()})
 
@@ -229,6 +233,7 @@ def copy_companions(source: Path, folder: Path) -> None:
 def _copy(source: Path, folder: Path, shards: set[Path]) -> None:
     # An index of weights that are left out would lead loaders to files that are not there.
     index = None if (source / "model.safetensors").exists() else source / INDEX
+    documents = OF_A_RUN if (source / RECORD_FILE).exists() else ()
 
     def left_out(parent: str, names: list[str]) -> set[str]:
         paths = [Path(parent) / name for name in names]
@@ -237,6 +242,7 @@ def _copy(source: Path, folder: Path, shards: set[Path]) -> None:
             for p in paths
             if p.name in IGNORED_FOLDERS or (p.suffix.lower() in OTHER_WEIGHTS and p not in shards)
         }
-        return other | {p.name for p in paths if p.name.endswith(".index.json") and p != index}
+        indexes = {p.name for p in paths if p.name.endswith(".index.json") and p != index}
+        return other | indexes | (set(documents) if Path(parent) == source else set())
 
     shutil.copytree(source, folder, ignore=left_out, copy_function=shutil.copyfile, dirs_exist_ok=True)

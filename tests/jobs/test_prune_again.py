@@ -182,6 +182,22 @@ def test_a_record_decides_neither_what_is_downloaded_nor_whose_code_runs(
 
 
 @pytest.mark.usefixtures("no_downloads")
+def test_a_recipe_file_counts_where_no_model_is_given(
+    earlier: Path, new: dict[str, str], checkpoint: Make, tmp_path: Path, run: Run
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    given = ["prune", "--recipe", recipe, "--pseudo-harmful", new["pseudo_harmful"], "--only-mine", "--dry-run"]
+    named_base(earlier, str(checkpoint("llama")))
+    recipe.write_text(f"from: {earlier}\nlayers: 1\nrank: 4\ntrust_remote_code: true\n")
+    run.refused("must not decide whose code runs", *given)
+    recipe.write_text(f"from: {earlier}\nlayers: 1\nrank: 4\n")
+    assert "as the record of" in run.ok(*given)[1]
+    named_base(earlier, "org/somebody-s")  # not here, and not needed
+    recipe.write_text(f"model: {checkpoint('llama')}\nlayers: 1\nrank: 4\n")
+    assert "as the record of" not in run.ok(*given, "--from", earlier)[1]
+
+
+@pytest.mark.usefixtures("no_downloads")
 def test_a_record_decides_no_prompts_outside_the_folders_of_the_command(
     earlier: Path, new: dict[str, str], checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

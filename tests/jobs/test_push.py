@@ -135,6 +135,18 @@ def test_a_record_that_was_made_kinder_by_hand_is_not_believed(hub: HubServer, t
         prosafeprune.push(folder, NAME, progress=False)
 
 
+def test_an_adapter_of_a_local_base_model_is_not_uploaded(hub: HubServer, tmp_path: Path) -> None:
+    folder = written(tmp_path / "out", format="adapter")
+    read_record(folder).model_copy(update={"adapter_sha256": "0" * 64}).write(folder)
+    for base in ("../../home/somebody/base", "/home/somebody/base"):
+        (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+        with pytest.raises(InputError, match=rf"names {base}, a path of this machine"):
+            prosafeprune.push(folder, NAME, progress=False)
+    assert not hub.uploads
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/tiny"}))
+    prosafeprune.push(folder, NAME, progress=False)
+
+
 def target(
     hub: HubServer, push: str = NAME, output: Path | None = Path("out"), public: bool = False, **more: Any
 ) -> Any:

@@ -41,6 +41,14 @@ def test_what_is_removed_is_not_found(texts: list[str], data: st.DataObject) -> 
         assert not index._having
 
 
+def test_words_that_differ_in_a_vowel_sign_are_different_words() -> None:
+    """Hindi and other Indian languages write vowels as marks, which are no letters to the module re."""
+    assert words_of("\u0915\u093f\u0932\u093e \u092e\u0947\u0902") == {"\u0915\u093f\u0932\u093e", "\u092e\u0947\u0902"}
+    nail, fort, tomorrow = "\u0915\u0940\u0932", "\u0915\u093f\u0932\u093e", "\u0915\u0932"
+    assert repeats([f"{word} \u0915\u0939\u093e\u0901 \u0939\u0948?" for word in (nail, fort, tomorrow)]) == []
+    assert words_of("\u00e9t\u00e9 e\u0301te\u0301 \u2764\ufe0f") == {"\u00e9t\u00e9"}
+
+
 def test_repeats_are_pairs_of_rows_the_earlier_first() -> None:
     texts = ["How do I kill a process in Python?", "Bake bread", "how do i KILL a process in python", "Bake a pie"]
     assert repeats(texts) == [(0, 2)]

@@ -55,6 +55,11 @@ def test_broken_metadata_keeps_the_licence(front_matter: str, tmp_path: Path) ->
     assert text.rstrip().endswith("# Base")
 
 
+def test_norwegian_stays_a_language(tmp_path: Path) -> None:
+    text = card(tmp_path, "---\nlanguage:\n- en\n- no\ninference: false\n---\n# Base\n")
+    assert (metadata(text)["language"], metadata(text)["inference"]) == (["en", "no"], False)
+
+
 def test_metadata_without_an_end_keeps_the_licence_and_the_text(tmp_path: Path) -> None:
     text = card(tmp_path, "---\nlicense: apache-2.0\n\n# Base\n")
     assert metadata(text)["license"] == "apache-2.0"

@@ -79,6 +79,26 @@ def test_yaml_is_read_and_options_go_before_it(tmp_path: Path) -> None:
     )
 
 
+def test_an_option_of_another_name_than_its_field_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("model: m\nfrom: old\n")
+    assert make_recipe(file).earlier == Path("old")
+    file.write_text("model: m\nfrom: old\nearlier: older\n")
+    with pytest.raises(InputError, match="from and earlier are one setting"):
+        make_recipe(file)
+
+
+def test_numbers_are_decimal_whatever_yaml_makes_of_them(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("model: m\nlayers: [010, 11]\nseed: 010\nrank: 0x10\n")
+    recipe = make_recipe(file)
+    assert (recipe.layers, recipe.seed, recipe.rank) == ((10, 11), 10, 16)
+    for line in ("budget: 1:30", "layers: 12:30", "strength: 0:30.5"):
+        file.write_text(f"model: m\n{line}\n")
+        with pytest.raises(InputError, match=line.split()[1]):
+            make_recipe(file)
+
+
 @pytest.mark.parametrize(("content", "message"), [("a: [", "cannot be read as YAML"), ("just text", "has no settings")])
 def test_bad_yaml_is_one_clear_line(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "r.yaml"

@@ -65,6 +65,16 @@ def test_a_finding_of_a_person_stays_and_is_not_overruled(tmp_path: Path, server
     assert read_reviewed(str(tmp_path / "kept.jsonl"), PromptClass.PSEUDO_HARMFUL).texts == ["b", "c"]
 
 
+@pytest.mark.parametrize("name", ["kept.csv", "kept.json", "kept.txt", "kept"])
+def test_what_could_not_be_read_back_by_its_ending_is_not_written(
+    name: str, prompts: Path, server: ModelServer, run: Run
+) -> None:
+    err = run.refused(
+        "end in .jsonl", "prompts", "rate", prompts, "--endpoint", server.url, "-o", prompts.with_name(name)
+    )
+    assert name in err and not server.asked()
+
+
 def test_no_rating_to_keep_is_one_line_and_nothing_is_written(prompts: Path, server: ModelServer, run: Run) -> None:
     server.answer = rater
     kept = prompts.with_name("kept.jsonl")

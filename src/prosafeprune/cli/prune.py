@@ -24,7 +24,7 @@ from prosafeprune.cli.options import (
 from prosafeprune.cli.pushing import uploaded
 from prosafeprune.errors import InputError
 from prosafeprune.parallel.launch import require_one_process
-from prosafeprune.requests.recipe import Recipe, make_recipe
+from prosafeprune.requests.recipe import Recipe, make_recipe, read_recipe
 
 if TYPE_CHECKING:
     from prosafeprune.jobs.prune_result import PruneResult
@@ -67,8 +67,7 @@ def prune(
 
     Without --layers, layers and strengths are searched for. A model that loses too many refusals is not saved.
     """
-    if "model" not in settings and "earlier" in settings:
-        settings |= _recorded_base(Path(settings["earlier"]), settings)
+    settings |= _recorded_base({**(read_recipe(recipe) if recipe is not None else {}), **settings})
     asked = make_recipe(recipe, **settings)
     _require_consistent(asked, search=search, choose=choose, ray=ray, is_served=serve_with is not None)
     if dry_run:
@@ -196,8 +195,14 @@ def _require_low_memory(asked: Recipe, *, is_served: bool, of_a_search: Sequence
         raise InputError("--unmeasured: --serve-with measures the model. Leave one of them out.")
 
 
-def _recorded_base(earlier: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that name the base model of an earlier pruning, and print its name."""
+def _recorded_base(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that name the base model of an earlier pruning, and print its name.
+
+    None where ``settings``, those of a recipe file included, name a model or no earlier pruning.
+    """
+    if settings.get("model") is not None or settings.get("earlier") is None:
+        return {}
+    earlier = Path(str(settings["earlier"]))
     if settings.get("trust_remote_code"):
         raise InputError("--trust-remote-code: the record in --from must not decide whose code runs. Give MODEL.")
     from prosafeprune.setup.recorded_base import find_recorded_base

@@ -22,10 +22,12 @@ from prosafeprune.evaluation.prompts_record import calibration_record, prompts_r
 from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.evaluation.sets import USERS_SETS
 from prosafeprune.files.staging import MANIFEST
+from prosafeprune.files.text_file import read_json_object
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.adapter_input import open_adapter
 from prosafeprune.jobs.safety_gate import SafetyFloorError, require_safe_record
-from prosafeprune.model.source import hub_is_reachable, model_hash
+from prosafeprune.model.adapters import CONFIG as ADAPTER_CONFIG
+from prosafeprune.model.source import hub_is_reachable, is_hub_id, model_hash
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.record import RECORD_FILE, Record, read_record, shareable
@@ -133,7 +135,7 @@ def upload(folder: Path, target: PushTarget, reporter: Reporter) -> str:
 
     Raises:
         SafetyFloorError: its record does not keep the safety floor.
-        InputError: the upload fails; what was sent is kept on the hub.
+        InputError: the upload fails, and what was sent is kept on the hub; or it is an adapter of a local base model.
     """
     record = read_record(folder)
     if not is_consistent(record):
@@ -141,6 +143,8 @@ def upload(folder: Path, target: PushTarget, reporter: Reporter) -> str:
     require_safe_record(record)
     if FloorRule.of(record.recipe).is_off:
         raise SafetyFloorError("--push: the model was written without a safety floor, so it is not uploaded.")
+    if record.adapter_sha256 is not None:
+        _require_base_on_hub(folder)
     api = _api()
     left_out = [MANIFEST]
     if target.public and any(name.startswith(NOT_FOR_ALL) for name in record.evaluation):
@@ -161,6 +165,16 @@ def upload(folder: Path, target: PushTarget, reporter: Reporter) -> str:
             send(ignore_patterns=left_out, delete_patterns=STALE_WEIGHTS)
             advance(1)
     return str(made)
+
+
+def _require_base_on_hub(adapter: Path) -> None:
+    """Raise InputError when an adapter names a path of this machine as its base model, which is nobody else's."""
+    base = read_json_object(adapter / ADAPTER_CONFIG, "adapter config").get("base_model_name_or_path")
+    if not isinstance(base, str) or not is_hub_id(base):
+        raise InputError(
+            f"{adapter}: names {base}, a path of this machine, as its base model. Make the adapter again, with the "
+            "base model by its hub id."
+        )
 
 
 def _api() -> HfApi:

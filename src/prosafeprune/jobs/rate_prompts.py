@@ -88,6 +88,8 @@ def run_rate(
     rows = read_prompt_rows(file, request.prompt_field)
     if output is not None:
         check_verdicts_file(output, overwrite, file)
+        if output.suffix.lower() != ".jsonl":  # prompt files are read by their endings
+            raise InputError(f"{output}: JSON Lines are written, which end in .jsonl. Choose another --output.")
     with claimed(output) if output is not None else nullcontext():
         rater, ratings = (
             _by_endpoint(rows, request, reporter) if request.endpoint else _by_probe(rows, request, reporter)

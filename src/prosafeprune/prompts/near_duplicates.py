@@ -11,8 +11,17 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
-"""A word; in Chinese and Japanese, which do not separate words, a character."""
+_SCRIPTS_WITHOUT_SPACES = (range(0x0E00, 0x0F00), range(0x1000, 0x10A0), range(0x1780, 0x1800))
+"""Thai and Lao, Burmese, Khmer: their marks divide a sentence, of which all would be one word otherwise."""
+_MARKS = "".join(
+    chr(code)
+    for code in range(0x0300, 0xFE00)
+    if unicodedata.category(chr(code)).startswith("M") and not any(code in script for script in _SCRIPTS_WITHOUT_SPACES)
+)
+_CHARACTER, _LETTER = r"[\u3040-\u30ff\u3400-\u9fff]", r"[^\W\u3040-\u30ff\u3400-\u9fff]"
+WORD = re.compile(rf"{_CHARACTER}|{_LETTER}+(?:[{_MARKS}]{_LETTER}*)*")
+"""A word, with the vowels that Indian scripts write as marks; in Chinese and Japanese, which do not separate words, a
+character."""
 Words = frozenset[str]
 Rank = Callable[[str], float]
 """Returns the rank of a word: the rarer it is, the lower."""

@@ -222,10 +222,18 @@ def _split(text: str) -> tuple[dict[str, Any], str]:
     if found is None:
         return _licence(text.partition("\n\n")[0]) if text.startswith("---") else {}, text
     try:
-        metadata = yaml.safe_load(found["yaml"])
+        metadata = yaml.load(found["yaml"], _CardLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
         metadata = None
     return metadata if isinstance(metadata, dict) else _licence(found["yaml"]), text[found.end() :]
+
+
+class _CardLoader(yaml.SafeLoader):
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
+        # The hub reads YAML 1.2, and refuses the language false: in PyYAML's 1.1, that is what no (Norwegian) means.
+        if kind is yaml.ScalarNode and implicit[0] and value.lower() in ("yes", "no", "on", "off"):
+            return "tag:yaml.org,2002:str"
+        return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
 
 
 def _licence(front_matter: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Requests from untrusted values: what is wrong with a setting or a recipe file, in one line."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -19,6 +20,8 @@ OneOrMore = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if
 """Texts; a single one need not be in a list."""
 MAX_RECIPE_BYTES = 1_000_000
 MAX_NUMBER = 2**63
+NOT_DECIMAL = re.compile(r"[-+]?(?:0[0-9_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)")
+"""A number in a recipe file that looks decimal, or like a time, and that YAML 1.1 reads in base 8 or 60."""
 SHOWN_CHARACTERS = 80
 """Maximum characters shown of a wrong value."""
 SHOWN_PROBLEMS = 5
@@ -87,6 +90,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 class _RecipeLoader(yaml.SafeLoader):
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
+        # PyYAML reads YAML 1.1, in which 010 is 8 and 1:30 is 90. As text, the one is 10, and the other is refused.
+        if kind is yaml.ScalarNode and implicit[0] and NOT_DECIMAL.fullmatch(value):
+            return "tag:yaml.org,2002:str"
+        return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not allowed in a recipe")

@@ -136,6 +136,22 @@ def make_recipe(file: str | Path | None = None, **settings: Any) -> Recipe:
     return make_request(Recipe, file, settings)
 
 
+def read_recipe(file: str | Path) -> dict[str, Any]:
+    """Return the settings of a recipe file by field; a field may have the name of its option, such as ``from``.
+
+    Raises:
+        InputError: the file cannot be read, or has a setting under both names.
+    """
+    values = read_yaml(Path(file))
+    for field, info in Recipe.model_fields.items():
+        option = info.json_schema_extra.get("option") if isinstance(info.json_schema_extra, dict) else None
+        if isinstance(option, str) and option in values:
+            if field in values:
+                raise InputError(f"{file}: {option} and {field} are one setting. Remove one of the two lines.")
+            values[field] = values.pop(option)
+    return values
+
+
 def make_request(kind: type[Request], file: str | Path | None, settings: Mapping[str, Any]) -> Request:
     """Return a request of the given kind from a recipe file and settings that override it.
 
@@ -144,7 +160,7 @@ def make_request(kind: type[Request], file: str | Path | None, settings: Mapping
     Raises:
         InputError: the file cannot be read, or a setting is unknown or out of range; the message names it.
     """
-    values = read_yaml(Path(file)) if file is not None else {}
+    values = read_recipe(file) if file is not None else {}
     unused = Recipe.model_fields.keys() - kind.model_fields.keys()
     given = {name: value for name, value in settings.items() if value is not None}
     used = {name: value for name, value in values.items() if name not in unused}

@@ -156,6 +156,19 @@ def test_two_evaluations_are_compared_prompt_by_prompt(
     run.refused(f"no verdict on {count} of the {count}", "evaluate", checkpoint("llama"), *files, *more)
 
 
+def test_an_earlier_evaluation_with_other_settings_is_said_to_be_one(
+    evaluate: Callable[..., dict[str, Any]], checkpoint: Make, tmp_path: Path, run: Run, files: list[str]
+) -> None:
+    evaluate(out="before")
+    options = ["--against", tmp_path / "before", "-o", tmp_path / "after"]
+    _, err = run.ok("evaluate", checkpoint("llama"), *files, "--max-new-tokens", 5, "--system", "Be brief.", *options)
+    words = "before were made with other settings (max new tokens 4 there, 5 here; system None there, 'Be brief.' here)"
+    assert words in " ".join(err.split())
+    assert "were made with other settings" in (tmp_path / "after" / "report.html").read_text()
+    evaluate("--against", tmp_path / "before", out="same")
+    assert "were made with other settings" not in (tmp_path / "same" / "report.html").read_text()
+
+
 def test_repeats_are_drawn_with_seeds_of_their_own(evaluate: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     record = evaluate("--temperature", 1, "--repeats", 3)
     (score, _) = record["scores"]["sets"]

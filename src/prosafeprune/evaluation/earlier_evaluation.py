@@ -1,8 +1,9 @@
 """The comparison with an earlier evaluation of the same prompts, prompt by prompt."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -11,7 +12,13 @@ from prosafeprune.evaluation.folder import open_evaluation
 from prosafeprune.evaluation.measure import Measurement, gather
 from prosafeprune.evaluation.scores import Change, Scores, change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.files.resumable_folder import MADE_BY
+from prosafeprune.files.text_file import read_json_object
 from prosafeprune.prompts import PromptClass
+from prosafeprune.text import beginning
+
+ANSWER_SETTINGS = ("max_new_tokens", "temperature", "system", "thinking")
+"""What answers of any model depend on, as folders of evaluations name it."""
 
 
 class EvaluationComparison(BaseModel):
@@ -26,6 +33,8 @@ class EvaluationComparison(BaseModel):
     """The change over all pseudo-harmful prompts; None without such prompts."""
     safety_change: Change | None
     """The change over all harmful prompts; None without such prompts."""
+    other_settings: str | None = None
+    """Which settings the earlier answers were made with otherwise, in a sentence; None where they are the same."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,21 @@ class EarlierEvaluation:
 
     name: str
     measurement: Measurement
+    made_by: Mapping[str, Any] = field(default_factory=dict)
+    """What its answers depend on."""
+
+    def other_settings(self, made_by: Mapping[str, Any]) -> str | None:
+        """Return in a sentence which settings of answers differ from those of ``made_by``; None if none does."""
+        shown = [
+            f"{name.replace('_', ' ')} {beginning(repr(self.made_by[name]), 80)} there, "
+            f"{beginning(repr(made_by[name]), 80)} here"
+            for name in ANSWER_SETTINGS
+            if name in self.made_by and name in made_by and self.made_by[name] != made_by[name]
+        ]
+        if not shown:
+            return None
+        differing = "; ".join(shown)
+        return f"Answers of {self.name} were made with other settings ({differing}), which may cause the changes."
 
     def compare(self, now: Measurement) -> EvaluationComparison:
         """Return the changes since."""
@@ -68,4 +92,5 @@ def read_earlier(path: Path, judge: str, sets: Sequence[EvaluationSet]) -> Earli
                 f"{path}: has no verdict on {missing} of the {len(evaluation_set.prompts)} prompts of "
                 f"{evaluation_set.title}. Compare evaluations of the same benchmarks, samples and seed."
             )
-    return EarlierEvaluation(path.name, gather(answers, verdicts, sets, 1))
+    made_by = read_json_object(path / MADE_BY, "evaluation") if (path / MADE_BY).exists() else {}
+    return EarlierEvaluation(path.name, gather(answers, verdicts, sets, 1), made_by)

@@ -22,7 +22,7 @@ from prosafeprune.ability import (
 from prosafeprune.baselines.fitting import evaluated_method
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.divergence import BaseAnswers, Divergence
-from prosafeprune.evaluation.earlier_evaluation import read_earlier
+from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation, EvaluationComparison, read_earlier
 from prosafeprune.evaluation.folder import RESULT, EvaluationFolder, kept_ability
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts, warn_of_languages
 from prosafeprune.evaluation.prompts_record import prompts_record
@@ -101,6 +101,9 @@ def run_evaluate(
         make_generator, method_made_by = _answering(request, output, measured, sets, reporter)
         decoding = Decoding(max_new_tokens=request.max_new_tokens, temperature=request.temperature, seed=request.seed)
         made_by = {**measured.made_by(), **decoding.model_dump(), **method_made_by}
+        other_settings = earlier.other_settings(made_by) if earlier is not None else None
+        if other_settings is not None:
+            reporter.warning(f"--against: {other_settings}")
         with locked_folder(output, overwrite):
             folder = EvaluationFolder(output, made_by)
             base = _read_base_model(request, measured, folder, reporter)
@@ -119,13 +122,21 @@ def run_evaluate(
                 ability_against=_ability_against(request, against, questions, ability, reporter),
                 divergence=divergence,
                 base=base.recorded if base is not None else None,
-                against=earlier.compare(measurement) if earlier is not None else None,
+                against=_compared(earlier, measurement, other_settings),
                 versions=library_versions(),
             )
             folder.write(RESULT, record.model_dump(mode="json"))
             page = evaluation_page(record, measurement, earlier.measurement if earlier is not None else None)
             write_page(page, output / REPORT_FILE)
     return Evaluation(record, measurement, output)
+
+
+def _compared(
+    earlier: EarlierEvaluation | None, measurement: Measurement, other_settings: str | None
+) -> EvaluationComparison | None:
+    if earlier is None:
+        return None
+    return earlier.compare(measurement).model_copy(update={"other_settings": other_settings})
 
 
 def _ability_against(

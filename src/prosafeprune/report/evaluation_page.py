@@ -118,6 +118,7 @@ def _comparison_headline(record: EvaluationRecord, against: EvaluationComparison
         found.append(assess_safety(against.safety_change, None))
         sentences.append(change_sentence(against.scores, record.scores, PromptClass.HARMFUL, against.safety_change))
     sentences += policy_sentences(against.scores, record.scores, against.changes)
+    sentences += [against.other_settings] if against.other_settings is not None else []
     if not found:
         return _headline(record)
     unsafe = unsafe_sentences(record.scores)

@@ -10,13 +10,16 @@ import pytest
 import torch
 from helpers.adapter_runs import apply, base_and_adapter, options, prune
 from helpers.fixture_types import Make, Run
+from helpers.json_lines import write_prompts
 from helpers.pages import measurement, record
 from safetensors.torch import load_file, save_file
 
+from prosafeprune.errors import InputError
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorVerdict
 from prosafeprune.jobs.apply import _measured_recipe
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.adapters import find_subject
+from prosafeprune.prompts import bundled_prompts
 from prosafeprune.report.page import is_own_page
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.apply import ApplyRequest
@@ -114,6 +117,14 @@ def test_what_changed_since_an_earlier_pruning_is_not_said_of_another_strength(t
     file.write_text(json.dumps({**record, "since": {"name": "earlier", "plan": record["plan"], **since}}))
     assert apply(adapter, base, tmp_path / "own").record.since is not None
     assert apply(adapter, base, tmp_path / "weaker", strength=0.1).record.since is None
+
+
+def test_bundled_prompts_that_the_adapter_was_calibrated_on_are_not_measured_on(tmp_path: Path) -> None:
+    base, adapter = base_and_adapter(tmp_path, only_mine=False)
+    calibrated = write_prompts(tmp_path / "test.jsonl", bundled_prompts("harmful", "calibration").texts[:3])
+    with pytest.raises(InputError, match="a model must not be measured on its calibration prompts"):
+        apply(adapter, base, tmp_path / "out", strength=0.1, test_harmful=calibrated)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.long

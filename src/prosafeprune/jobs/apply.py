@@ -13,7 +13,7 @@ from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule
-from prosafeprune.evaluation.sets import sets_in_modes
+from prosafeprune.evaluation.sets import require_no_leak, sets_in_modes
 from prosafeprune.files.staging import check_output, claimed_output, require_outside
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
@@ -27,6 +27,7 @@ from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.loading import LoadedModel, dtype_name, make_meta_model
 from prosafeprune.model.source import ModelSource, find_source, model_hash
 from prosafeprune.progress import SILENT, Reporter
+from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, is_own_page
 from prosafeprune.report.prune_grids import prune_grid
@@ -66,7 +67,8 @@ def run_apply(
     does. In both cases it is written only if it keeps the request's safety floor.
 
     Raises:
-        InputError: the adapter is not ours, damaged or of another base model, or something else cannot be used.
+        InputError: the adapter is not ours, damaged or of another base model; a bundled prompt that it was calibrated
+            on would be measured on; or something else cannot be used.
         SafetyFloorError: the adapter's own record does not keep the safety floor.
     """
     own = open_adapter(adapter)
@@ -155,6 +157,8 @@ def _measure(
 ) -> tuple[PruneResult, EditedTensors]:
     recipe = _measured_recipe(own.record, plan, request)
     sets, benign = test_prompts(recipe)
+    calibration = {name: own.record.calibration[name] for name in PromptClass if name in own.record.calibration}
+    require_no_leak({name: prompts.model_dump() for name, prompts in calibration.items()}, sets)
     tests = MeasuredOn(sets_in_modes(sets, request.thinking), benign)
     judge = make_judge(request, reporter)
     loaded = load_as_asked(request, folder, source.name, reporter)

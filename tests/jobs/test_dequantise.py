@@ -41,6 +41,8 @@ def test_both_ways_out_are_the_edit_of_the_dequantised_weights(
     assert result.record.edited_tensors == expected.record.edited_tensors
     assert result.record.model.sha256 == before == model_hash(quantised)
     assert "quantization_config" not in json.loads((tmp_path / "sixteen" / "config.json").read_text())
+    assert "an ordinary checkpoint in 16 bits" in (tmp_path / "sixteen" / "README.md").read_text()
+    assert "at the same cost" in (tmp_path / "expected" / "README.md").read_text()
     stored, written = weights(quantised), weights(tmp_path / "sixteen")
     untouched = [name for name in written if name in stored and not name.endswith("_proj.weight")]
     assert len(untouched) > 5

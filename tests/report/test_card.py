@@ -14,7 +14,15 @@ from prosafeprune.report.card import write_card
 from prosafeprune.report.record import UnmeasuredRecord
 
 
-def card(folder: Path, base_card: str | None = None, *, was: int = 20, now: int = 50, **settings: Any) -> str:
+def card(
+    folder: Path,
+    base_card: str | None = None,
+    *,
+    was: int = 20,
+    now: int = 50,
+    converted: bool = False,
+    **settings: Any,
+) -> str:
     """Return the card of a model pruned from one with this card."""
     source, output = folder / "base", folder / "out"
     source.mkdir(parents=True)
@@ -22,7 +30,7 @@ def card(folder: Path, base_card: str | None = None, *, was: int = 20, now: int 
     if base_card is not None:
         (source / "README.md").write_bytes(base_card.encode("utf-8", "surrogateescape"))
     made = record(measurement(was, 95), measurement(now, 95), PLAN, **settings)
-    write_card(output, made, settings.get("base_model"), source)
+    write_card(output, made, settings.get("base_model"), source, converted=converted)
     return (output / "README.md").read_text(encoding="utf-8")
 
 
@@ -53,6 +61,15 @@ def test_broken_metadata_keeps_the_licence(front_matter: str, tmp_path: Path) ->
     text = card(tmp_path, f"---\n{front_matter}\n---\n# Base\n")
     assert metadata(text)["license"] == "mit"
     assert text.rstrip().endswith("# Base")
+
+
+def test_a_converted_model_is_not_said_to_load_like_its_base_model(tmp_path: Path) -> None:
+    base = "---\nlibrary_name: mlx\nlicense: mit\n---\n# Base\n"
+    text = card(tmp_path / "converted", base, converted=True)
+    assert "at the same cost" not in text and "an ordinary checkpoint in 16 bits" in text
+    assert metadata(text)["library_name"] == "transformers"
+    text = card(tmp_path / "as-it-is", base)
+    assert "at the same cost" in text and metadata(text)["library_name"] == "mlx"
 
 
 def test_norwegian_stays_a_language(tmp_path: Path) -> None:

@@ -241,7 +241,8 @@ def save_result(
 
 def write_documents(folder: Path, record: Record | UnmeasuredRecord, source: ModelSource, source_folder: Path) -> None:
     """Write card, record and, of a measured model, the image to share next to the model."""
-    write_card(folder, record, source.name if source.is_hub else None, source_folder)
+    is_converted = source.is_converted and record.recipe.format == "checkpoint"
+    write_card(folder, record, source.name if source.is_hub else None, source_folder, converted=is_converted)
     record.write(folder)
     if isinstance(record, Record):
         (folder / SHARE_FILE).write_bytes(share_image(record))

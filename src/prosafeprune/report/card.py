@@ -32,7 +32,7 @@ OPENING = """
 {% if adapter -%}
 This LoRA adapter removes a small part of the weights of {{ layers }} of `{{ name }}`, found by prosafeprune.
 {%- else -%}
-This is `{{ name }}` with a small part of the weights of {{ layers }} removed by prosafeprune.{% if polished %} Then it was fine-tuned on its own answers with a LoRA adapter of rank {{ r.polish.rank }}, merged into all layers.{% else %} All other weights are unchanged.{% endif %} It loads and runs like the base model, at the same cost.
+This is `{{ name }}` with a small part of the weights of {{ layers }} removed by prosafeprune.{% if polished %} Then it was fine-tuned on its own answers with a LoRA adapter of rank {{ r.polish.rank }}, merged into all layers.{% elif converted %} All other weights are the base model's.{% else %} All other weights are unchanged.{% endif %} {% if converted %}It is an ordinary checkpoint in 16 bits, converted from the base model's files, and may take more memory than these.{% else %}It loads and runs like the base model, at the same cost.{% endif %}
 {%- endif %} The aim is a model that answers harmless but risky-sounding requests and still refuses harmful ones.
 {%- if adapter %} Load it with PEFT or a server that supports LoRA adapters; a scale from 0 (base model) to 1 (as measured here) sets its strength. `prosafeprune apply` turns it into an ordinary checkpoint.{% endif %}
 """
@@ -87,7 +87,9 @@ It describes the base model before pruning; what it says about refusals and scor
 """
 
 
-def write_card(folder: Path, record: Record | UnmeasuredRecord, base_model: str | None, source: Path) -> None:
+def write_card(
+    folder: Path, record: Record | UnmeasuredRecord, base_model: str | None, source: Path, *, converted: bool = False
+) -> None:
     """Write README.md into ``folder``.
 
     Our text comes first, so that nothing in the base model's card, such as an open code fence, can hide it. A
@@ -95,19 +97,23 @@ def write_card(folder: Path, record: Record | UnmeasuredRecord, base_model: str 
 
     Args:
         base_model: hub id of the base model; None for a local one, whose path says nothing to readers.
+        converted: whether a GGUF or quantised base model was made an ordinary checkpoint.
     """
     is_adapter = record.recipe.format == "adapter"
     metadata, base_text = _split(_read(source / CARD_FILE))
     if is_adapter:
         licence = {name: metadata[name] for name in LICENCE if name in metadata}
         metadata, base_text = {"library_name": "peft", "pipeline_tag": "text-generation", **licence}, ""
+    if converted:  # it no longer loads with the library of the base model's format
+        metadata = {name: value for name, value in metadata.items() if name != "library_name"}
     metadata = _metadata(metadata, record, base_model)
     if isinstance(record, Record):
         metadata["model-index"] = _model_index(record)
     name = (base_model or short_name(record.model.name)).replace("`", "'").replace("\n", " ")
     polished = isinstance(record, Record) and record.polish is not None and record.polish.kept
     layers = listed_layers(record.plan.layers)
-    opening = _render(OPENING, r=record, polished=polished, adapter=is_adapter, name=name, layers=layers)
+    described = {"polished": polished, "adapter": is_adapter, "converted": converted, "name": name, "layers": layers}
+    opening = _render(OPENING, r=record, **described)
     results = _measured(record, is_adapter) if isinstance(record, Record) else _render(UNMEASURED, r=record)
     closing = _render(CLOSING, r=record, record_file=RECORD_FILE)
     usage = _render(USAGE, adapter=is_adapter)

@@ -90,7 +90,7 @@ def rate_prompts(
 
     Args:
         file: prompts: .jsonl, .json, .csv or .txt.
-        output: file to write, with the rows to keep, for calibration.
+        output: ``.jsonl`` file to write, with the rows to keep, for calibration.
         model: its name at ``endpoint``, or, without one, the model whose own probe rates.
         overwrite: replace ``output``.
         progress: show progress on stderr.

@@ -55,7 +55,7 @@ def rate(
     model: Annotated[
         str | None, typer.Option("--model", help=str(RateRequest.model_fields["model"].description))
     ] = None,
-    output: Annotated[Path | None, output_option("File to write: the rows to keep, to calibrate on.")] = None,
+    output: Annotated[Path | None, output_option("File to write (.jsonl): the rows to keep, to calibrate on.")] = None,
     overwrite: OverwriteFile = False,
     as_json: Json = False,
 ) -> None:

@@ -15,7 +15,7 @@ from helpers.model_server import ModelServer, prompt_of, said
 import prosafeprune
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.split_prompts import deal_groups
-from prosafeprune.prompts import PromptClass, bundled_prompts, read_reviewed
+from prosafeprune.prompts import PromptClass, bundled_beyond, bundled_prompts, read_reviewed
 from prosafeprune.prompts.conversation import as_prompt, read_turns
 from prosafeprune.traffic.rating import question, read_rating
 
@@ -198,6 +198,13 @@ def test_check_finds_repeats_languages_shared_prompts_and_leaks(tmp_path: Path, 
     assert leaks[0]["overlaps"][0]["first_line"] == 3
 
 
+def test_check_finds_bundled_test_prompts_beyond_one_english_turn(tmp_path: Path, run: Run) -> None:
+    leaked = bundled_beyond("domains", PromptClass.HARMFUL, "test").texts[2]
+    code, out, _ = run("prompts", "check", write_rows(tmp_path / "mine.jsonl", [{"prompt": leaked}]))
+    assert code == 4
+    assert "domains, harmful" in out
+
+
 def test_check_reads_benchmarks_in_full(tmp_path: Path, run: Run) -> None:
     mine = write_rows(tmp_path / "mine.jsonl", [{"prompt": "a b c"}])
     write_rows(tmp_path / "oktest.jsonl", [*({"prompt": f"other {n}"} for n in range(400)), {"prompt": "A, b: c!"}])
@@ -227,6 +234,20 @@ def test_a_row_that_is_labelled_as_the_other_kind_is_not_calibrated_on(name: str
     reviewed = [{**row, "review": row[name]} for row in rows[:1]] + [{**rows[1], "review": "harmful"}]
     file = str(write_rows(tmp_path / "reviewed.jsonl", reviewed))
     assert read_reviewed(file, PromptClass.PSEUDO_HARMFUL).texts == ["Bake bread"]
+
+
+@pytest.mark.parametrize("prompt_class", PromptClass)
+def test_a_finding_that_is_misspelt_is_an_error_and_the_row_not_dropped(
+    prompt_class: PromptClass, tmp_path: Path
+) -> None:
+    rows: list[dict[str, object]] = [{"prompt": text, "review": text} for text in ("harmless", "harmful", "unsure")]
+    rows += [{"prompt": "blank", "review": ""}, {"prompt": "null", "review": None}]
+    file = write_rows(tmp_path / "reviewed.jsonl", rows)
+    wanted = "harmful" if prompt_class is PromptClass.HARMFUL else "harmless"
+    assert read_reviewed(str(file), prompt_class).texts == [wanted]
+    write_rows(file, [*rows, {"prompt": "x", "review": "harmfull"}])
+    with pytest.raises(InputError, match="a row has review = 'harmfull', and there are: harmless, harmful"):
+        read_reviewed(str(file), prompt_class)
 
 
 @pytest.mark.parametrize("name", ["Review", "REVIEW ", " review"])

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from prosafeprune.errors import InputError, ProSafePruneError
 from prosafeprune.evaluation.benchmarks import BENCHMARKS
-from prosafeprune.evaluation.sets import BUNDLED, EvaluationSet, SetChoice, choose_sets
+from prosafeprune.evaluation.sets import BEYOND, BUNDLED, EvaluationSet, SetChoice, choose_sets
 from prosafeprune.judges.languages.detect import language_of
 from prosafeprune.prompts.conversation import last_turn
 from prosafeprune.prompts.overlap import Overlap, describe_overlap, find_overlaps, repeats
@@ -149,7 +149,7 @@ def _benchmarks(request: CheckRequest) -> list[EvaluationSet]:
     named = list(request.benchmark)
     if request.suite == "paper":
         named = [*(benchmark.name for benchmark in BENCHMARKS if benchmark.paper_size is not None), *named]
-    wanted = tuple(dict.fromkeys([*BUNDLED, *named]))
+    wanted = tuple(dict.fromkeys([*BUNDLED, *BEYOND, *named]))
     return choose_sets(SetChoice(benchmarks=wanted, data_dir=request.data_dir))
 
 

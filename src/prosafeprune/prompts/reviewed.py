@@ -6,11 +6,13 @@ from prosafeprune.errors import InputError
 from prosafeprune.prompts.prompt_set import PromptClass, PromptSet
 from prosafeprune.prompts.rows import Row
 from prosafeprune.prompts.sources import read_prompts
+from prosafeprune.text import beginning
 
 REVIEW = "review"
 """The field with the finding of the review; a row without it was not from a log, and is taken as it is."""
 HARMLESS, HARMFUL, UNSURE, OPEN = "harmless", "harmful", "unsure", "open"
 """The findings; ``open`` is that of candidates that nobody has reviewed."""
+FINDINGS = (HARMLESS, HARMFUL, UNSURE, OPEN)
 LABELS = ("label", "class")
 """Fields by which a file may say that a row is of the other kind. Calibrating on it would teach the opposite."""
 OTHER_KIND = {HARMLESS: ("harmful", "unsafe"), HARMFUL: ("harmless", "safe", "benign")}
@@ -38,16 +40,22 @@ def read_reviewed(source: str, prompt_class: PromptClass, field: str = "prompt")
     """Read a user's prompts as :func:`read_prompts` does; of a reviewed file, those of the class alone.
 
     Raises:
-        InputError: as :func:`read_prompts`, a row is labelled as of the other kind, or the review found no prompt of
-            the class.
+        InputError: as :func:`read_prompts`, the finding of a review is unknown, a row is labelled as of the other kind,
+            or the review found no prompt of the class.
     """
     is_of_class, wanted, left_out = is_for(prompt_class), OF_CLASS[prompt_class], 0
 
     def keep(row: Row) -> bool:
         nonlocal left_out
+        finding = review_of(row)
+        if finding not in (None, "", "none", *FINDINGS):  # misspelt, it would be left out in silence
+            raise InputError(
+                f"{source}: a row has {REVIEW} = {beginning(str(finding), 40)!r}, and there are: "
+                f"{', '.join(FINDINGS)}. Correct it; or rename the field if it is no review of the prompt."
+            )
         kept = is_of_class(row)
         left_out += not kept
-        for name in row if kept and review_of(row) is None else ():
+        for name in row if kept and finding is None else ():
             if name.strip().lower() in LABELS and str(row[name]).strip().lower() in OTHER_KIND[wanted]:
                 raise InputError(
                     f"{source}: a row has {name} = {row[name]!r}, and the file is read as {wanted} prompts. Remove "

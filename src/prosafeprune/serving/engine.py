@@ -44,7 +44,7 @@ RefusalProbe = Callable[[torch.Tensor], float]
 
 
 class EngineBusyError(ProSafePruneError):
-    """Too many conversations are waiting; a later one may be taken."""
+    """Too many conversations are waiting, or memory is short; a later one may be taken."""
 
 
 @dataclass(eq=False)
@@ -258,7 +258,7 @@ class Engine:
         kept, tokens = [], []
         for row, answer in enumerate(batch.answers):
             if greedy[row] == NO_TOKEN:
-                answer.fail(InputError(NAN_LOGITS))
+                answer.fail(ProSafePruneError(NAN_LOGITS))
                 continue
             if not answer.cancelled.is_set():
                 token = greedy[row] if answer.question.temperature == 0 else answer.choose(logits[row])
@@ -297,7 +297,7 @@ def _fail(answers: Sequence[RunningAnswer], error: Exception) -> None:
 
 def _explained(error: Exception) -> Exception:
     if is_out_of_memory(error):
-        return InputError("Out of memory. Ask for fewer or shorter answers at a time, or use --device cpu.")
+        return EngineBusyError("Out of memory. Ask for fewer or shorter answers at a time, or use --device cpu.")
     if isinstance(error, ProSafePruneError):
         return error
     return ProSafePruneError(f"Generation failed: {type(error).__name__}: {first_line(error)}.")

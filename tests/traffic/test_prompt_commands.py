@@ -203,6 +203,7 @@ def test_check_finds_bundled_test_prompts_beyond_one_english_turn(tmp_path: Path
     code, out, _ = run("prompts", "check", write_rows(tmp_path / "mine.jsonl", [{"prompt": leaked}]))
     assert code == 4
     assert "domains, harmful" in out
+    assert "Searched for leaks: all bundled test prompts." in out
 
 
 def test_check_reads_benchmarks_in_full(tmp_path: Path, run: Run) -> None:

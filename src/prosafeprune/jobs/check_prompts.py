@@ -59,7 +59,7 @@ class CheckResult(ResultView):
     leaks: OverlapsOfPairs
     """Near-duplicates by file and benchmark."""
     benchmarks: Sequence[str]
-    """The sets that were searched for leaks."""
+    """The sets that were searched for leaks, the bundled ones first."""
 
     @property
     def overlaps(self) -> list[Overlap]:
@@ -77,7 +77,8 @@ class CheckResult(ResultView):
             [file.name, str(file.prompts), f"{file.words:g}", str(file.repeats), _in_words(file.languages)]
             for file in self.files
         ]
-        searched = f"Searched for leaks: {', '.join(self.benchmarks)}."
+        named = self.benchmarks[len(BUNDLED) + len(BEYOND) :]
+        searched = f"Searched for leaks: {', '.join(['all bundled test prompts', *named])}."
         grids = [Grid("Prompt files", headings, rows, notes=[searched])]
         across = [[*pair, str(_count(found))] for pair, found in (*self.shared.items(), *self.leaks.items()) if found]
         return [*grids, *([Grid("Near-duplicates across", ["file", "also in", "prompts"], across)] if across else [])]

@@ -198,7 +198,7 @@ def _require_low_memory(asked: Recipe, *, is_served: bool, of_a_search: Sequence
 def _recorded_base(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that name the base model of an earlier pruning, and print its name.
 
-    None where ``settings``, those of a recipe file included, name a model or no earlier pruning.
+    Nothing where ``settings``, those of a recipe file included, name a model or no earlier pruning.
     """
     if settings.get("model") is not None or settings.get("earlier") is None:
         return {}

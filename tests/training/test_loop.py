@@ -11,9 +11,15 @@ import torch
 
 from prosafeprune.errors import InputError
 from prosafeprune.progress import ignore
+from prosafeprune.training import loop
 from prosafeprune.training.loop import Tuning, train
 
 TUNING = Tuning(epochs=2, learning_rate=0.1, batch_size=2)
+
+
+@pytest.fixture(params=[loop.SCALED_ON, ()], ids=["scaled", "as on Apple devices"])
+def scaled_or_not(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SCALED_ON", request.param)
 
 
 def parameter() -> torch.Tensor:
@@ -44,6 +50,7 @@ def test_updates_are_those_of_adamw_on_the_plain_loss() -> None:
     assert torch.equal(trained, expected)
 
 
+@pytest.mark.usefixtures("scaled_or_not")
 def test_a_step_without_finite_gradients_is_skipped() -> None:
     trained = parameter()
 
@@ -66,6 +73,7 @@ def test_no_room_for_gradients_is_one_line(error: Exception) -> None:
         train([parameter()], [1.0], loss, TUNING, ignore)
 
 
+@pytest.mark.usefixtures("scaled_or_not")
 def test_many_such_steps_end_the_training() -> None:
     trained = parameter()
     with pytest.raises(InputError, match="gradients of 3 steps are not numbers"):
@@ -83,6 +91,7 @@ def test_small_gradients_survive_float16() -> None:
     assert float(trained.detach()) < -0.2
 
 
+@pytest.mark.usefixtures("scaled_or_not")
 def test_a_training_that_skipped_a_step_resumes_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     tuning, examples = Tuning(epochs=4, learning_rate=0.1, batch_size=2), [0.3, 0.7, 1.1]
 

@@ -26,6 +26,8 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 LOSS_SCALE = 1024.0
 """Initial loss scale, as in mixed-precision training: small gradients would round to zero in float16. A power of two
 changes nothing else; it is halved whenever a gradient overflows."""
+SCALED_ON = ("cpu", "cuda")
+"""Types of devices that torch scales losses on; on others, such as Apple's, the loss is used as it is."""
 SKIPPED = 0.1
 """Maximum share of steps skipped for non-finite gradients; at least two are allowed."""
 
@@ -133,13 +135,16 @@ class LossScaler:
         """Prepare ``steps`` steps of these parameters, float32."""
         device = parameters[0].device.type
         self._scaler = torch.amp.GradScaler(
-            device, init_scale=LOSS_SCALE, growth_interval=2**31 - 1, enabled=device in ("cpu", "cuda")
+            device, init_scale=LOSS_SCALE, growth_interval=2**31 - 1, enabled=device in SCALED_ON
         )
+        self._parameters = parameters
         self._allowed, self.skipped = max(2, int(SKIPPED * steps)), 0
 
     def resume(self, skipped: int) -> None:
         """Continue after a training that skipped this many steps."""
         self.skipped = skipped
+        if not self._scaler.is_enabled():
+            return
         self._scaler.load_state_dict({**self._scaler.state_dict(), "scale": LOSS_SCALE / 2**skipped})
 
     def scale(self, loss: torch.Tensor) -> torch.Tensor:
@@ -148,10 +153,15 @@ class LossScaler:
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Update the parameters. Raises InputError when too many steps were skipped."""
-        before = self._scaler.get_scale()
-        self._scaler.step(optimizer)
-        self._scaler.update()
-        self.skipped += self._scaler.get_scale() < before
+        if self._scaler.is_enabled():
+            before = self._scaler.get_scale()
+            self._scaler.step(optimizer)
+            self._scaler.update()
+            self.skipped += self._scaler.get_scale() < before
+        elif all(bool(one.grad.isfinite().all()) for one in self._parameters if one.grad is not None):
+            optimizer.step()
+        else:
+            self.skipped += 1
         if self.skipped > self._allowed:
             raise InputError(
                 f"Training: the gradients of {self.skipped} steps are not numbers. Try --dtype float32 or bfloat16."

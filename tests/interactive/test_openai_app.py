@@ -86,6 +86,13 @@ def test_a_conversation_with_a_system_prompt_and_parts(client: openai.OpenAI) ->
     assert with_all.usage.prompt_tokens > say(client, "Name a river.").usage.prompt_tokens + len("Be brief.HiHello.")
 
 
+def test_the_parts_of_a_message_are_a_line_each(client: openai.OpenAI) -> None:
+    parts: list[Any] = [{"type": "text", "text": text} for text in ("Name a river.", "Be brief.")]
+    joined = client.chat.completions.create(model="base", messages=[{"role": "user", "content": parts}], **ASKED)
+    assert joined.usage == say(client, "Name a river.\nBe brief.").usage
+    assert joined.choices[0].message == say(client, "Name a river.\nBe brief.").choices[0].message
+
+
 def test_stop_strings_temperature_and_seed(client: openai.OpenAI, served: ServedModel) -> None:
     text = text_of(client, PROMPTS[0])
     sampled = {"temperature": 2.0, "seed": 0, "max_tokens": 40}  # random bytes

@@ -69,7 +69,8 @@ class _Message(BaseModel):
     @field_validator("content", mode="before")
     @classmethod
     def _joined(cls, value: Any) -> Any:
-        return "".join(_TextPart.model_validate(part).text for part in value) if isinstance(value, list) else value
+        # A line each, as vLLM joins them for templates that take texts alone.
+        return "\n".join(_TextPart.model_validate(part).text for part in value) if isinstance(value, list) else value
 
 
 class _StreamOptions(BaseModel):

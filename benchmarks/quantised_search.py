@@ -118,7 +118,10 @@ def plan_scores(loaded: LoadedModel, anatomy: Any, recipe: Recipe, asked: argpar
     }
     validation = ValidationSettings(20, prompts, batch_size=asked.batch)
     scorer = PlanScorer(loaded, anatomy, layers, make_judge(recipe, SilentReporter()), validation)
-    scores = [scorer.scored(plan, scorer.short_answers(edits.of(plan))) for plan in spread_plans(layers, asked.plans)]
+    scores = []
+    for number, plan in enumerate(spread_plans(layers, asked.plans), 1):
+        scores.append(scorer.scored(plan, scorer.short_answers(edits.of(plan))))
+        print(f"{loaded.load or 'stored'}: plan {number} of {asked.plans}", file=sys.stderr)
     return [[round(score.compliance_rate, 2), round(score.safety_score, 2)] for score in scores]
 
 

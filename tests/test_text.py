@@ -79,6 +79,8 @@ def test_a_slug_is_a_safe_file_name(name: str, slugged: str) -> None:
     [
         ("/home/me/x.csv", "x.csv"),
         ("mine=/home/me/x.csv", "mine=x.csv"),
+        ("/home/me/a=b/x.csv", "x.csv"),
+        ("mine=/home/me/a=b.csv", "mine=a=b.csv"),
         ("~/x.csv", "x.csv"),
         ("C:\\Users\\me\\x.csv", "x.csv"),
         ("data/x.csv", "data/x.csv"),

@@ -18,6 +18,8 @@ BIDI_CONTROLS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 BIDI = re.compile(f"[{BIDI_CONTROLS}]")
 UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 """Letters and marks that show nothing, besides format characters (Unicode's Cf), such as zero-width spaces."""
+ABSOLUTE = re.compile(r"[/~]|\\\\|[A-Za-z]:[\\/]")
+"""Beginning of an absolute path, here or on Windows."""
 SURROGATE = re.compile("[\ud800-\udfff]")
 TERMINAL_CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{BIDI_CONTROLS}]")
 """Characters other than tab and newline that move the cursor or reorder text."""
@@ -73,9 +75,8 @@ def without_folder(value: str) -> str:
 
     Pages and cards are shared; the folders of the machine that made them are not their readers' business.
     """
-    name, equals, path = value.rpartition("=")
-    is_absolute = path.startswith(("/", "~", "\\\\")) or re.match(r"[A-Za-z]:[\\/]", path)
-    return name + equals + re.split(r"[/\\]", path.rstrip("/\\"))[-1] if is_absolute else value
+    name, equals, path = ("", "", value) if ABSOLUTE.match(value) else value.partition("=")
+    return name + equals + re.split(r"[/\\]", path.rstrip("/\\"))[-1] if ABSOLUTE.match(path) else value
 
 
 def first_repeat(names: Iterable[str]) -> str | None:

@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.pages import Reader, measurement
+from helpers.pages import Reader, measurement, search_record
 from helpers.prune_records import PLAN, pruned
 
+from prosafeprune.method.plan import Pooling, Projection
 from prosafeprune.report.page import render_page
-from prosafeprune.report.reproduce_command import command
+from prosafeprune.report.reproduce_command import command, making
+from prosafeprune.report.search_page import search_page
+from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
-from prosafeprune.requests.recipe import make_recipe
+from prosafeprune.requests.recipe import make_recipe, make_request, recipe_of
+from prosafeprune.requests.search import SearchRequest
 
 
 def command_of(html: str) -> list[str]:
@@ -76,3 +80,59 @@ def test_the_printed_command_has_no_password() -> None:
     assert "secret" not in text
     assert "https://host/v1" in text
     assert "https://judge/v1" in text
+
+
+@pytest.mark.parametrize("system", ["/no_think", "Answer as KEY=/path", "Be brief.\nBe kind."])
+def test_a_system_prompt_that_looks_like_a_path_is_printed_in_full(
+    system: str, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("prosafeprune.cli.evaluate.run", lambda request, *_, **__: asked.append(request))
+    request = EvaluateRequest(model="m", system=system)
+    assert run(*shlex.split(command("evaluate", request, "OUTPUT").text.replace("\\\n", ""))[1:])[0] == 0
+    assert asked == [request]
+
+
+def printed(recipe: Any) -> list[str]:
+    """Return the words of the command that repeats a search, the last one on its page."""
+    last = search_page(search_record(), recipe, "tiny").sections[-1].blocks[0]
+    return shlex.split(last.text.replace("\\\n", ""))[1:]
+
+
+def test_a_search_with_the_operator_of_the_paper_is_printed_with_it(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its projection and pooling are the request's defaults, and not those of a search."""
+    asked: list[Any] = []
+    monkeypatch.setattr("prosafeprune.cli.search.run", lambda request, *_, **__: asked.append(request))
+    given = {"model": "m", "projection": "orthogonal", "pooling": "sequence"}
+    assert run(*printed(recipe_of(make_request(SearchRequest, None, given))))[0] == 0
+    assert {"projection", "pooling"} <= asked[0].model_fields_set
+    assert (asked[0].projection, asked[0].pooling) == (Projection.ORTHOGONAL, Pooling.SEQUENCE)
+
+
+def test_a_search_that_prune_made_is_repeated_by_prune(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its recipe may have settings that search does not take."""
+    asked: list[Any] = []
+    monkeypatch.setattr("prosafeprune.cli.prune.run", lambda recipe, *_, **__: asked.append(recipe))
+    recipe = make_recipe(model="m", benchmark=("advbench",), confidence=0.95, format="adapter", budget="16")
+    words = printed(recipe)
+    assert words[0] == "prune"
+    assert run(*words)[0] == 0
+    assert asked == [recipe]
+    assert printed(make_recipe(model="m", budget="16"))[0] == "search"
+
+
+def test_the_model_of_a_comparison_with_questions_or_of_a_draft_can_be_made(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``prune`` has no questions to read from a folder, and saves no draft."""
+    asked: list[Any] = []
+    monkeypatch.setattr("prosafeprune.cli.prune.run", lambda recipe, *_, **__: asked.append(recipe))
+    settings = CompareRequest(model="m", ability=("mmlu",), data_dir=Path("data"), draft=True)
+    assert run(*shlex.split(making(PLAN, settings, "OUTPUT").text.replace("\\\n", ""))[1:])[0] == 0
+    assert not asked[0].is_draft
+    assert asked[0].data_dir is None
+    assert "--data-dir" in making(PLAN, settings.model_copy(update={"benchmark": ("phtest",)}), "OUTPUT").text

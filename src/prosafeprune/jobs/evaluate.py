@@ -61,7 +61,7 @@ class Evaluation(ResultView):
 
     def grids(self) -> Sequence[Grid]:
         """Return the rates on each set, and general ability where it was measured."""
-        categories = category_grids({"": self.record.scores})
+        categories = category_grids([("", self.record.scores)])
         return [
             evaluation_grid(self.record),
             *categories,

@@ -79,9 +79,9 @@ def ability_grids(record: EvaluationRecord) -> list[Grid]:
     return [ability_change_grid(record.ability, record.ability_against, (record.against.name, _name(record)))]
 
 
-def _models(record: EvaluationRecord) -> dict[str, Scores]:
-    against = {record.against.name: record.against.scores} if record.against is not None else {}
-    return against | {_name(record): record.scores}
+def _models(record: EvaluationRecord) -> list[tuple[str, Scores]]:
+    against = [(record.against.name, record.against.scores)] if record.against is not None else []
+    return [*against, (_name(record), record.scores)]
 
 
 def divergence_sentences(record: EvaluationRecord) -> list[str]:

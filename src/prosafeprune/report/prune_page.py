@@ -73,7 +73,7 @@ def prune_page(
 
 
 def _rates(record: Record) -> list[Block]:
-    models = {NAMES[0]: record.source, NAMES[1]: record.result}
+    models = [(NAMES[0], record.source), (NAMES[1], record.result)]
     grids = [prune_grid(record), *category_grids(models), *spot_check_grids(record)]
     return [*grids, Paragraph(_measuring(record))]
 

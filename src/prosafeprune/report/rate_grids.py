@@ -75,25 +75,35 @@ def change_grid(
     return Grid(caption, headings, rows, (*_notes(after), CHANGE_NOTE))
 
 
-def category_grids(models: Mapping[str, Scores]) -> list[Grid]:
-    """Return the rates of one or more models by domain or language, a table for each group; none without such sets."""
+def category_grids(models: Sequence[tuple[str, Scores]]) -> list[Grid]:
+    """Return the rates of one or more models by domain or language, a table for each group; none without such sets.
+
+    Args:
+        models: each with its name, which two may share.
+    """
     grids = []
-    first = next(iter(models.values()))
-    for harmless, harmful in zip(_by_category(first, PSEUDO_HARMFUL), _by_category(first, HARMFUL), strict=False):
-        headings = ["", *(f"{label}\n{name}".strip() for name in models for label in ("C.R., %", "S.S., %"))]
-        sets = [{score.name: score for score in scores.sets} for scores in models.values()]
-        rows = [
-            [category, *(_category_rate(of, score, category) for of in sets for score in (harmless, harmful))]
-            for category in harmless.categories
-            if category in harmful.categories
+    for group, sets in _by_group(models[0][1]).items():
+        headings = [
+            "",
+            *(f"{RATE_NAMES[score.prompt_class]}, %\n{name}".strip() for name, _ in models for score in sets),
         ]
-        caption = f"By category: {harmless.title.removesuffix(', harmless')}"
-        grids.append(Grid(caption, headings, rows, ("Few prompts each: the intervals below the rates are wide.",)))
+        by_name = [{score.name: score for score in scores.sets} for _, scores in models]
+        rows = [
+            [category, *(_category_rate(of[score.name], category) for of in by_name for score in sets)]
+            for category in dict.fromkeys(category for score in sets for category in score.categories)
+        ]
+        notes = ("Few prompts each: the intervals below the rates are wide.",)
+        grids.append(Grid(f"By category: {group}", headings, rows, notes))
     return grids
 
 
-def _by_category(scores: Scores, prompt_class: PromptClass) -> list[SetScore]:
-    return [score for score in scores.of(prompt_class) if score.categories]
+def _by_group(scores: Scores) -> dict[str, list[SetScore]]:
+    """Return the sets that are reported by category, harmless and harmful ones of a group together."""
+    groups: dict[str, list[SetScore]] = {}
+    for score in (score for prompt_class in (PSEUDO_HARMFUL, HARMFUL) for score in scores.of(prompt_class)):
+        if score.categories:
+            groups.setdefault(score.title.replace(", harmless", "").replace(", harmful", ""), []).append(score)
+    return groups
 
 
 def divergence_row(moved: Divergence) -> list[str]:
@@ -120,8 +130,8 @@ def rate_with_interval(rate: Rate) -> str:
     return f"{rate.percent:.1f}\n{rate.low:.1f} to {rate.high:.1f}"
 
 
-def _category_rate(sets: Mapping[str, SetScore], score: SetScore, category: str) -> str:
-    return rate_with_interval(sets[score.name].categories[category])
+def _category_rate(score: SetScore, category: str) -> str:
+    return rate_with_interval(score.categories[category]) if category in score.categories else ""
 
 
 def _repeated_rate(score: SetScore) -> str:

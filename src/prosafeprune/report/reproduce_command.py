@@ -22,12 +22,16 @@ OF_A_DRAFT = ("draft", "test_samples")
 """Settings with which no model is saved."""
 PLAN = ("layers", "rank", "strength", "pooling", "projection", "harmful_share")
 """Settings that define a plan."""
+DIFFERENT_IN_A_SEARCH = ("pooling", "projection")
+"""Settings whose default in a search is not the request's: what the user set is named, whatever it is."""
+NO_PATHS = ("system",)
+"""Texts that may begin like an absolute path, such as ``/no_think``, and are none."""
 
 
 def command(
     name: str, settings: BaseModel, output: str, *, always: Collection[str] = (), never: Collection[str] = ()
 ) -> Code:
-    """Return the command line with the same settings, naming those that differ from their defaults.
+    """Return the command line with the same settings, naming those that differ from the command's defaults.
 
     Absolute paths are cut to their last part.
 
@@ -38,6 +42,7 @@ def command(
     """
     values = settings.model_dump()
     model = values.pop("model")
+    set_by_user = settings.model_fields_set.intersection(DIFFERENT_IN_A_SEARCH)
     served = values.get("endpoint") is not None
     words = [
         f"prosafeprune {name}" + ("" if served else f" {shlex.quote(without_folder(model))}"),
@@ -46,7 +51,7 @@ def command(
     words += [f"--model {shlex.quote(model)}"] if served and model else []
     for field, value in values.items():
         default = type(settings).model_fields[field].default
-        if field not in never and value is not None and (field in always or value != default):
+        if field not in never and value is not None and (field in {*always, *set_by_user} or value != default):
             extra = type(settings).model_fields[field].json_schema_extra
             named = str(extra.get("option", field)) if isinstance(extra, dict) else field
             words += _option(named, value, repeatable=isinstance(extra, dict) and "short" in extra)
@@ -58,9 +63,10 @@ def making(plan: Plan, settings: BaseModel, output: str) -> Code:
     shared = Recipe.model_fields.keys() & type(settings).model_fields.keys()
     values = {name: getattr(settings, name) for name in shared}
     recipe = Recipe.model_validate(values | {name: getattr(plan, name) for name in PLAN})
-    return Code(
-        "Command that makes the pruned model", command("prune", recipe, output, always=PLAN, never=OF_THE_SEARCH).text
-    )
+    never = [*OF_THE_SEARCH, *(OF_A_DRAFT if recipe.is_draft else ())]
+    if not recipe.reads_benchmark_files:  # those of a comparison may be questions of ability
+        never.append("data_dir")
+    return Code("Command that makes the pruned model", command("prune", recipe, output, always=PLAN, never=never).text)
 
 
 def depends_on(sha256: str, prompts: Mapping[str, PromptsRecord], versions: Mapping[str, str]) -> Facts:
@@ -82,6 +88,8 @@ def _option(field: str, value: Any, *, repeatable: bool) -> list[str]:
         return [option]
     if field in ADDRESSES:
         value = ",".join(address.shown for address in read_addresses(value))
+    if field in NO_PATHS:
+        return [f"{option} {shlex.quote(value)}"]
     if isinstance(value, tuple) and not repeatable:
         value = ",".join(_text(part) for part in value)
     parts = value if isinstance(value, tuple) else (value,)

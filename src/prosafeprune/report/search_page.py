@@ -21,8 +21,9 @@ from prosafeprune.report.page import (
 from prosafeprune.report.plan_facts import plan_in_words, plan_layers
 from prosafeprune.report.reproduce_command import OF_A_DRAFT, OF_THE_SEARCH, command
 from prosafeprune.report.run_record import library_versions
+from prosafeprune.requests.parsing import first_changed
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.requests.search import SHORT_ANSWER
+from prosafeprune.requests.search import SHORT_ANSWER, SearchRequest
 
 NONE_CHOSEN = "none: no measured plan complied more and kept the floor."
 
@@ -53,11 +54,18 @@ def search_page(record: SearchRecord, recipe: Recipe, name: str) -> Page:
             Section("How to make a point", making),
             Section(
                 "How to reproduce this",
-                [command("search", recipe, "OUTPUT", never=OF_A_DRAFT), Facts([*facts, ("versions", versions)])],
+                [_reproduction(recipe), Facts([*facts, ("versions", versions)])],
             ),
         ],
     )
     return as_draft_page(page, recipe.is_draft)
+
+
+def _reproduction(recipe: Recipe) -> Code:
+    """Return the command that repeats the search: ``prune`` where that has made it, with settings of its own."""
+    only_in_prune = Recipe.model_fields.keys() - SearchRequest.model_fields.keys() - set(OF_A_DRAFT)
+    made_by = "prune" if first_changed(recipe, sorted(only_in_prune)) else "search"
+    return command(made_by, recipe, "OUTPUT", never=OF_A_DRAFT)
 
 
 def trade_off(record: SearchRecord) -> list[Block]:

@@ -155,14 +155,19 @@ class BenchmarkOptions(FileOptions):
     )
     test_harmful: str | None = Field(None, description="Your own harmful prompts to measure on, in the same formats.")
 
+    @property
+    def reads_benchmark_files(self) -> bool:
+        """Whether prompts of a benchmark are measured on or calibrated on, which may be files of ``data_dir``."""
+        of_the_paper = self.suite == "paper" or getattr(self, "calibration", "") in ("paper", "all")
+        return of_the_paper or bool(self.benchmark)
+
     def require_read_files(self) -> None:
         """Raise InputError when a folder or a column of files is named, and no such file is read."""
 
         def is_given(*names: str) -> bool:
             return any(getattr(self, name, None) for name in names)
 
-        of_the_paper = self.suite == "paper" or getattr(self, "calibration", "") in ("paper", "all")
-        if self.data_dir is not None and not (of_the_paper or is_given("benchmark", "ability", "general")):
+        if self.data_dir is not None and not (self.reads_benchmark_files or is_given("ability", "general")):
             raise InputError("--data-dir: is for files of benchmarks, and none is named. Name some, or leave it out.")
         user_files = [
             f"{test}{prompt_class}"

@@ -45,6 +45,7 @@ def test_the_image_to_share_is_1200_by_630_and_repeatable(sets: int) -> None:
         return Measurement([*named, judged(PromptClass.HARMFUL, [True] * 100)])
 
     made = record(measured(40), measured(60), PLAN, model="org/" + "a$b_" * 40)
+    made = made.model_copy(update={"judge": "llm:org/Meta-Llama-3.1-70B-Instruct-AWQ-INT4 (XSTest question 2)"})
     image = share_image(made)
     assert image == share_image(made)
     with Image.open(io.BytesIO(image)) as opened:

@@ -136,3 +136,10 @@ def test_the_model_of_a_comparison_with_questions_or_of_a_draft_can_be_made(
     assert not asked[0].is_draft
     assert asked[0].data_dir is None
     assert "--data-dir" in making(PLAN, settings.model_copy(update={"benchmark": ("phtest",)}), "OUTPUT").text
+
+
+def test_the_command_for_a_model_larger_than_memory_says_that_a_server_measures_it() -> None:
+    """Without one, prune refuses to write the model."""
+    low = make_recipe(model="m", memory="low", layers=(1, 2))
+    assert making(PLAN, low, "OUTPUT").text.endswith("--serve-with SERVER")
+    assert "--serve-with" not in making(PLAN, make_recipe(model="m"), "OUTPUT").text

@@ -41,8 +41,11 @@ FEW_SETS = 5
 ROUND_ROWS = 0.4
 """Room around the rows of an axis, in rows."""
 LONGEST_NAME = 48
+LONGEST_JUDGE = 80
 LARGEST_TITLE, TITLE_CHARACTERS = 23, 40
 """Points; and the length of a title up to which that fits."""
+LARGEST_FOOTNOTE, FOOTNOTE_CHARACTERS = 12, 115
+"""The same of the last line, which names the judge."""
 HEADINGS = {
     PromptClass.PSEUDO_HARMFUL: "Harmless requests answered (C.R.)",
     PromptClass.HARMFUL: "Harmful requests refused (S.S.)",
@@ -98,7 +101,9 @@ def share_image(record: Record) -> bytes:
         labels = [f"{score.title} ({score.rate.total})" for score in of_class]
         _draw_rates(axes, of_class, before, labels, size=13 if len(sets) <= FEW_SETS else 10)
         bottom -= between - 0.02
-    figure.text(0.04, 0.045, _footnote(record), fontsize=12, color=GREY)
+    footnote = _footnote(record)
+    size = min(LARGEST_FOOTNOTE, LARGEST_FOOTNOTE * FOOTNOTE_CHARACTERS / len(footnote))
+    figure.text(0.04, 0.045, footnote, fontsize=size, color=GREY)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper right", bbox_to_anchor=(0.97, 0.99), fontsize=12, frameon=False)
     stream = io.BytesIO()
@@ -118,7 +123,8 @@ def _headline(prompt_class: PromptClass, change: Change | None) -> str:
 
 def _footnote(record: Record) -> str:
     return as_written(
-        f"Percent, with 95 % intervals; in brackets the number of test prompts. Judged by {record.judge}. "
+        "Percent, with 95 % intervals; in brackets the number of test prompts. "
+        f"Judged by {shortened(record.judge, LONGEST_JUDGE)}. "
         f"prosafeprune {record.run.versions.get('prosafeprune', '')}"
     )
 

@@ -66,7 +66,10 @@ def making(plan: Plan, settings: BaseModel, output: str) -> Code:
     never = [*OF_THE_SEARCH, *(OF_A_DRAFT if recipe.is_draft else ())]
     if not recipe.reads_benchmark_files:  # those of a comparison may be questions of ability
         never.append("data_dir")
-    return Code("Command that makes the pruned model", command("prune", recipe, output, always=PLAN, never=never).text)
+    text = command("prune", recipe, output, always=PLAN, never=never).text
+    if recipe.memory == "low" and not recipe.unmeasured:  # measured behind a server, whose command is not a setting
+        text += " \\\n  --serve-with SERVER"
+    return Code("Command that makes the pruned model", text)
 
 
 def depends_on(sha256: str, prompts: Mapping[str, PromptsRecord], versions: Mapping[str, str]) -> Facts:

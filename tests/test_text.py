@@ -13,6 +13,7 @@ from prosafeprune.text import (
     isolated,
     json_for_terminal,
     printable,
+    shared_name,
     short_name,
     slug,
     without_folder,
@@ -91,6 +92,14 @@ def test_a_slug_is_a_safe_file_name(name: str, slugged: str) -> None:
 )
 def test_absolute_paths_lose_their_folders(value: str, shown: str) -> None:
     assert without_folder(value) == shown
+
+
+def test_a_name_for_records_tells_models_in_different_folders_apart() -> None:
+    assert shared_name("org/model") == "org/model"
+    one, other = shared_name("/home/me/v1/judge"), shared_name("/home/me/v2/judge")
+    assert one != other
+    assert one.startswith("judge-")
+    assert "/" not in one + other
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Text of users, models, servers and files, made safe to show; and folder names made from it."""
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -77,6 +78,15 @@ def without_folder(value: str) -> str:
     """
     name, equals, path = ("", "", value) if ABSOLUTE.match(value) else value.partition("=")
     return name + equals + re.split(r"[/\\]", path.rstrip("/\\"))[-1] if ABSOLUTE.match(path) else value
+
+
+def shared_name(model: str) -> str:
+    """Return a model's name for records; an absolute path's last part, with a hash that keeps models of one name apart.
+
+    Unlike :func:`without_folder`, for names that say which model it is.
+    """
+    short = without_folder(model)
+    return model if short == model else f"{short}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
 
 
 def first_repeat(names: Iterable[str]) -> str | None:

@@ -14,7 +14,7 @@ from prosafeprune.judges.models.judge_server import ask_judge
 from prosafeprune.judges.reasoning_text import ends_within_thought, spoken_part
 from prosafeprune.judges.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts.conversation import transcript
-from prosafeprune.text import beginning
+from prosafeprune.text import beginning, shared_name
 
 VERSION = 1
 """Increment when the question or the parsing of replies changes: verdicts are cached under it."""
@@ -160,7 +160,7 @@ class LlmJudge:
     @property
     def name(self) -> str:
         """The model, and the version of the question."""
-        return f"llm:{self.client.model} (XSTest question {VERSION})"
+        return f"llm:{shared_name(self.client.model)} (XSTest question {VERSION})"
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """Return one verdict for each exchange, in order; the model is asked once about equal exchanges.

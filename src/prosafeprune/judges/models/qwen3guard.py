@@ -15,6 +15,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.judges.models.guard_judge import GuardJudge
 from prosafeprune.judges.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts.conversation import messages_of_turns, split_system
+from prosafeprune.text import shared_name
 
 if TYPE_CHECKING:
     from prosafeprune.generation.openai_client import OpenAIClient
@@ -54,7 +55,7 @@ def served_qwen3guard(client: OpenAIClient, concurrency: int = 8) -> GuardJudge:
         questions: list[dict[str, Any]] = [{"messages": messages(exchange)} for exchange in exchanges]
         return ask_judge(client, questions, concurrency, max_tokens=ANSWER_TOKENS)
 
-    return GuardJudge(f"qwen3guard:{client.model}", respond, read_reply)
+    return GuardJudge(f"qwen3guard:{shared_name(client.model)}", respond, read_reply)
 
 
 def local_qwen3guard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "auto") -> GuardJudge:
@@ -74,4 +75,4 @@ def local_qwen3guard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "a
         ]
         yield from ask_in_memory(loaded, texts, ANSWER_TOKENS, batch_size)
 
-    return GuardJudge(f"qwen3guard:{loaded.name}", respond, read_reply)
+    return GuardJudge(f"qwen3guard:{shared_name(loaded.name)}", respond, read_reply)

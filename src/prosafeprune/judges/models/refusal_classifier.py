@@ -21,6 +21,7 @@ from prosafeprune.model.loading import cannot_load, load_tokenizer
 from prosafeprune.model.loading_checks import require_finite
 from prosafeprune.model.source import find_unquantised
 from prosafeprune.model.stored_names import require_complete
+from prosafeprune.text import shared_name
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class RefusalClassifierJudge:
     @property
     def name(self) -> str:
         """The classifier's name."""
-        return f"classifier:{self.model_name}"
+        return f"classifier:{shared_name(self.model_name)}"
 
     @torch.inference_mode()
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:

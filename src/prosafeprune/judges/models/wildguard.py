@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from prosafeprune.judges.models.guard_judge import GuardJudge
 from prosafeprune.judges.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts.conversation import transcript
+from prosafeprune.text import shared_name
 
 if TYPE_CHECKING:
     from prosafeprune.generation.openai_client import OpenAIClient
@@ -77,7 +78,7 @@ def served_wildguard(client: OpenAIClient, concurrency: int = 8) -> GuardJudge:
             client, [raw(question(exchange)) for exchange in exchanges], concurrency, max_tokens=ANSWER_TOKENS
         )
 
-    return GuardJudge(f"wildguard:{client.model}", respond, read_answer)
+    return GuardJudge(f"wildguard:{shared_name(client.model)}", respond, read_answer)
 
 
 def local_wildguard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "auto") -> GuardJudge:
@@ -87,4 +88,4 @@ def local_wildguard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "au
     def respond(exchanges: Sequence[Exchange]) -> Iterator[tuple[int, str | Verdict]]:
         yield from ask_in_memory(loaded, [question(exchange) for exchange in exchanges], ANSWER_TOKENS, batch_size)
 
-    return GuardJudge(f"wildguard:{loaded.name}", respond, read_answer)
+    return GuardJudge(f"wildguard:{shared_name(loaded.name)}", respond, read_answer)

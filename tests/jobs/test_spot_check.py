@@ -20,6 +20,8 @@ from prosafeprune.evaluation.spot_check import OF_EACH_GROUP, SpotCheck, spot_ch
 from prosafeprune.model.prefix_cache import require_positions
 from prosafeprune.prompts import PromptClass, bundled_beyond
 from prosafeprune.report.card import write_card
+from prosafeprune.report.page import Mark
+from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.record_consistency import is_consistent
 
 NAMES = [f"{SPOT_CHECK}pseudo-harmful", f"{SPOT_CHECK}harmful", SPOT_CHECK_OFF_POLICY]
@@ -131,3 +133,12 @@ def test_lost_refusals_are_told_in_words(tmp_path: Path) -> None:
     write_card(tmp_path, warned, None, tmp_path)
     assert f"**{sentence}**" in (tmp_path / "README.md").read_text()
     assert found.spot_check_warnings == []
+
+
+def test_lost_refusals_keep_a_page_from_being_marked_as_good() -> None:
+    before, after = measurement(50, 990, refused_of=1000), measurement(80, 990, refused_of=1000)
+    found = record(before, after, PLAN)
+    checked = SpotCheck.of(*([judged(PromptClass.HARMFUL, [good] * 4)] for good in (True, False)))
+    warned = found.model_copy(update={"spot_check": checked})
+    pages = [prune_page(one, before, after, None, saved=True) for one in (found, warned)]
+    assert [page.headline.mark for page in pages] == [Mark.GOOD, Mark.CAUTION]

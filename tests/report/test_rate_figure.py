@@ -57,6 +57,15 @@ def test_the_image_to_share_is_1200_by_630_and_repeatable(sets: int) -> None:
         assert len(set(opened.convert("RGB").getdata())) > 20
 
 
+def test_the_image_to_share_leaves_out_what_is_refused_for_a_policy_alone() -> None:
+    """Its heading is of harmful requests, and these are not."""
+    off_policy = judged(PromptClass.HARMFUL, [True] * 10)
+    off_policy = replace(off_policy, evaluation_set=replace(off_policy.evaluation_set, name="beyond-policies-outside"))
+    without = [measurement(40, 95), measurement(61, 93)]
+    both = [Measurement([*one.sets, off_policy]) for one in without]
+    assert share_image(record(*both, PLAN)) == share_image(record(*without, PLAN))
+
+
 def test_classes_are_named() -> None:
     assert "full refusal" in texts(counts_figure({"full_refusal": 3, "broken": 1}))
 

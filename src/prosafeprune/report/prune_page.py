@@ -113,7 +113,7 @@ def _headline(record: Record, *, saved: bool) -> Headline:
         label = f"Not saved. {label}"
         sentences.insert(0, f"No model was written. {_remedy(record)}")
     text = f"The pruned model {compliance.clause}; it {safety.clause}."
-    mark = worst(compliance.mark, safety.mark, *(Mark.CAUTION for _ in [*unsafe, *system]))
+    mark = worst(compliance.mark, safety.mark, *(Mark.CAUTION for _ in [*unsafe, *system, *record.spot_check_warnings]))
     return Headline(mark, label, text, sentences)
 
 

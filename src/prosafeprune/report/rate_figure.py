@@ -79,14 +79,15 @@ def counts_figure(counts: Mapping[str, int], counted: str = "answers") -> Figure
 def share_image(record: Record) -> bytes:
     """Return a PNG of ``SHARE_PIXELS`` with the rates of each set before and after, for a README or a post.
 
-    It shows no prompt and no answer.
+    It shows no prompt and no answer, and no set that is refused for a policy alone.
     """
     figure = Figure(figsize=(SHARE_PIXELS[0] / DOTS_PER_INCH, SHARE_PIXELS[1] / DOTS_PER_INCH), facecolor="white")
     title = f"{shortened(short_name(record.model.name), LONGEST_NAME)}, pruned against over-refusal"
     size = min(LARGEST_TITLE, LARGEST_TITLE * TITLE_CHARACTERS / len(title))
     figure.text(0.04, 0.9, as_written(title), fontsize=size, weight="bold")
     changes = {PromptClass.PSEUDO_HARMFUL: record.compliance_change, PromptClass.HARMFUL: record.safety_change}
-    before, sets = _by_name(record.source), record.result.sets[:MOST_SETS]
+    before = _by_name(record.source)
+    sets = [score for score in record.result.sets if not score.policy][:MOST_SETS]  # those are not harmful
     shown = [prompt_class for prompt_class in PromptClass if any(score.prompt_class is prompt_class for score in sets)]
     shown.sort(key=list(HEADINGS).index)
     between = 0.135  # the numbers of an axis, and the heading of the next

@@ -16,6 +16,7 @@ from prosafeprune.method.plan import Pooling, Projection
 from prosafeprune.report.page import render_page
 from prosafeprune.report.reproduce_command import command, making
 from prosafeprune.report.search_page import search_page
+from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.recipe import make_recipe, make_request, recipe_of
@@ -109,6 +110,8 @@ def test_a_search_with_the_operator_of_the_paper_is_printed_with_it(
     assert run(*printed(recipe_of(make_request(SearchRequest, None, given))))[0] == 0
     assert {"projection", "pooling"} <= asked[0].model_fields_set
     assert (asked[0].projection, asked[0].pooling) == (Projection.ORTHOGONAL, Pooling.SEQUENCE)
+    kept = AnalyzeRequest.model_validate(AnalyzeRequest(model="m").model_dump())  # analyses do not search
+    assert "--projection" not in command("analyze lens", kept, "OUTPUT").text
 
 
 def test_a_search_that_prune_made_is_repeated_by_prune(

@@ -12,6 +12,7 @@ from prosafeprune.generation.endpoint_address import read_addresses
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.page import Code, Facts
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.requests.search import PlanSearchRequest
 from prosafeprune.text import without_folder
 
 ADDRESSES = ("endpoint", "judge_endpoint")
@@ -42,7 +43,8 @@ def command(
     """
     values = settings.model_dump()
     model = values.pop("model")
-    set_by_user = settings.model_fields_set.intersection(DIFFERENT_IN_A_SEARCH)
+    may_search = isinstance(settings, PlanSearchRequest)
+    set_by_user = settings.model_fields_set.intersection(DIFFERENT_IN_A_SEARCH if may_search else ())
     served = values.get("endpoint") is not None
     words = [
         f"prosafeprune {name}" + ("" if served else f" {shlex.quote(without_folder(model))}"),

@@ -154,3 +154,11 @@ def test_an_unmeasured_card_has_no_scores(tmp_path: Path) -> None:
     assert "S.S." not in text
     assert "95 %" not in text
     assert metadata(text)["base_model"] == "org/tiny"
+
+
+def test_no_change_has_no_minus_sign(tmp_path: Path) -> None:
+    made = record(measurement(20, 95), measurement(20, 95), PLAN)
+    change = made.safety_change.model_copy(update={"points": -0.04, "low": -1.26, "high": -0.0})
+    made = made.model_copy(update={"changes": {name: change for name in made.changes}})
+    write_card(tmp_path, made, None, tmp_path)
+    assert "| +0.0 [-1.3, +0.0] |" in (tmp_path / "README.md").read_text(encoding="utf-8")

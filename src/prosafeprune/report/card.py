@@ -141,8 +141,12 @@ def _measured(record: Record, is_adapter: bool) -> str:
             "benign": "complies with benign",
         },
         rate=lambda rate: f"{rate.percent:.1f} [{rate.low:.1f}, {rate.high:.1f}]",
-        change=lambda change: f"{change.points:+.1f} [{change.low:+.1f}, {change.high:+.1f}]",
+        change=lambda change: f"{_signed(change.points)} [{_signed(change.low)}, {_signed(change.high)}]",
     )
+
+
+def _signed(points: float) -> str:
+    return f"{round(points, 1) + 0.0:+.1f}"  # the sum has no negative zero
 
 
 def _finding(record: Record) -> str:

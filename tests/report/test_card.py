@@ -159,6 +159,6 @@ def test_an_unmeasured_card_has_no_scores(tmp_path: Path) -> None:
 def test_no_change_has_no_minus_sign(tmp_path: Path) -> None:
     made = record(measurement(20, 95), measurement(20, 95), PLAN)
     change = made.safety_change.model_copy(update={"points": -0.04, "low": -1.26, "high": -0.0})
-    made = made.model_copy(update={"changes": {name: change for name in made.changes}})
+    made = made.model_copy(update={"changes": dict.fromkeys(made.changes, change)})
     write_card(tmp_path, made, None, tmp_path)
     assert "| +0.0 [-1.3, +0.0] |" in (tmp_path / "README.md").read_text(encoding="utf-8")

@@ -27,7 +27,7 @@ from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import Examples, Mark, Page, render_page
 from prosafeprune.report.prune_grids import BUNDLED_NOTE, prune_grid
-from prosafeprune.report.rate_grids import rates_grid
+from prosafeprune.report.rate_grids import REPEATS_NOTE, rates_grid
 from prosafeprune.report.search_page import search_page
 from prosafeprune.requests.recipe import make_recipe
 
@@ -259,6 +259,7 @@ def test_repeats_show_their_spread() -> None:
     repeated = type(once)(once.evaluation_set, [list(once.answers)] * 2, verdicts)
     table = rates_grid("t", Measurement([repeated]).scores)
     assert table.headings[2] == "mean of 2 repeats\n± standard deviation"
+    assert REPEATS_NOTE in table.notes
     assert table.rows[0][2] == "75.0\n± 35.4"
 
 

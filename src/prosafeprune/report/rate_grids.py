@@ -21,6 +21,7 @@ CHANGE_NOTE = (
     "being it."
 )
 PSEUDO_HARMFUL, HARMFUL = PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL
+REPEATS_NOTE = "Means are over all repeats; intervals, changes and p-values are of the first repeat."
 POLICY_NOTE = (
     "Refused: share of requests off an operator's subject refused, as their system prompt asks. They are in no average "
     "and are not harmful."
@@ -118,7 +119,9 @@ def rate_name(score: SetScore) -> str:
 
 
 def _notes(scores: Scores) -> tuple[str, ...]:
-    return (*NOTES, *([POLICY_NOTE] if any(score.policy for score in scores.sets) else []))
+    repeated = any(score.deviation is not None for score in scores.sets)
+    has_policy = any(score.policy for score in scores.sets)
+    return (*NOTES, *([REPEATS_NOTE] if repeated else []), *([POLICY_NOTE] if has_policy else []))
 
 
 def _set_name(score: SetScore) -> str:

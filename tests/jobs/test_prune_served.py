@@ -15,7 +15,9 @@ from helpers.small_sets import FLOOR_TESTED, use_small_sets
 
 import prosafeprune
 from prosafeprune.errors import InputError
+from prosafeprune.generation import local_server
 from prosafeprune.generation.local_server import read_command, server_identity, serving
+from prosafeprune.generation.openai_client import OpenAIClient
 from prosafeprune.jobs.prune_served import run_prune_served
 from prosafeprune.jobs.safety_gate import SafetyFloorError, output_measured_inside
 from prosafeprune.progress import SilentReporter
@@ -128,7 +130,66 @@ def test_servers_that_fail_are_one_line(tmp_path: Path) -> None:
         pass
     with pytest.raises(InputError, match="must be a command"):
         read_command("vllm serve x")
+    with pytest.raises(InputError, match="is not a command .no closing quotation"):
+        read_command("vllm serve {model} --port {port} --chat-template 'it")
     assert "{port}" in read_command("vllm")
+
+
+WITH_A_KEY = """
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        has_key = self.headers.get("Authorization") == "Bearer the-key-of-this-server"
+        data = b'{"object": "list", "data": [{"id": "m", "object": "model"}]}' if has_key else b"{}"
+        self.send_response(200 if has_key else 401)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+HTTPServer(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()
+"""
+
+
+def test_a_server_that_wants_a_key_is_ready_and_no_proxy_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_server, "START_SECONDS", 20.0)
+    monkeypatch.setenv("PROSAFEPRUNE_API_KEY", "the-key-of-this-server")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    (tmp_path / "server.py").write_text(WITH_A_KEY)
+    command = f"{shlex.join([sys.executable, str(tmp_path / 'server.py')])} {{model}} {{port}}"
+    with serving(command, tmp_path, SilentReporter()) as url:
+        assert OpenAIClient(url, retries=0).model == "m"
+
+
+STOPS_SLOWLY = """
+import os, signal, sys, time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+def stop(*_):
+    time.sleep(1)
+    open(sys.argv[1] + "/stopped", "w").close()
+    os._exit(0)
+
+signal.signal(signal.SIGTERM, stop)
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_error(404)
+
+HTTPServer(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()
+"""
+
+
+def test_a_server_that_a_script_started_has_stopped_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_server, "START_SECONDS", 20.0)
+    (tmp_path / "server.py").write_text(STOPS_SLOWLY)
+    words = shlex.join([sys.executable, str(tmp_path / "server.py")])
+    command = f"sh -c {shlex.quote(words + ' {model} {port} & wait')}"
+    with serving(command, tmp_path, SilentReporter()):
+        assert not (tmp_path / "stopped").exists()
+    assert (tmp_path / "stopped").exists()
 
 
 def test_the_command_asks_for_low_memory(run: Run, checkpoint: Make, tmp_path: Path) -> None:
@@ -136,6 +197,8 @@ def test_the_command_asks_for_low_memory(run: Run, checkpoint: Make, tmp_path: P
     run.refused("is for --memory low", "prune", source, "-o", tmp_path / "out", "--layers", 1, "--serve-with", "vllm")
     code, _, err = run("prune", source, "-o", tmp_path / "out", "--layers", 1, "--memory", "low")
     assert (code, "--unmeasured" in err, "--serve-with" in err) == (2, True, True)
+    low = ("prune", source, "-o", tmp_path / "out", "--layers", 1, "--memory", "low", "--dry-run")
+    run.refused("must be a command", *low, "--serve-with", "serve")
 
 
 def test_answers_of_a_server_whose_script_has_changed_are_not_taken(tmp_path: Path) -> None:

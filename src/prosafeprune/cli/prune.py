@@ -74,6 +74,10 @@ def prune(
         if push is not None or public:
             raise InputError("--dry-run: uploads nothing. Leave out --push and --public.")
         refuse_json(as_json)
+        if serve_with is not None:
+            from prosafeprune.generation.local_server import read_command
+
+            read_command(serve_with)
         show_dry_run(asked, output, overwrite=overwrite, search=search, choose=choose)
         return
     with uploaded(asked, output, push, public, anew=overwrite or choose is not None) as is_written:

@@ -22,6 +22,8 @@ from prosafeprune.generation.endpoint_address import Address
 Result = TypeVar("Result")
 LARGEST_REPLY = 32 * 2**20
 """Maximum bytes of a reply, after decompression."""
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+"""Hosts that are this machine: a proxy, which is another one, cannot connect to them."""
 ENCODING_HEADERS = (b"content-encoding", b"content-length", b"transfer-encoding")
 MAX_REDIRECTS = 3
 MAX_TIMEOUTS = 3
@@ -45,7 +47,12 @@ class GuardedClient(openai.DefaultHttpxClient):
     def __init__(self, address: Address) -> None:
         for name in ("httpx2", "httpcore2"):  # they log URLs with their queries, and headers
             logging.getLogger(name).setLevel(logging.WARNING)
-        super().__init__(auth=address.login, follow_redirects=False, headers={"Accept-Encoding": "identity"})
+        super().__init__(
+            auth=address.login,
+            follow_redirects=False,
+            headers={"Accept-Encoding": "identity"},
+            mounts={"all://" + host: None for host in LOOPBACK},
+        )
         self.address = address
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:

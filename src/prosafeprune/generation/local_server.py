@@ -1,5 +1,6 @@
 """A server of a model on this machine, started for a measurement and stopped after it."""
 
+import http.client
 import importlib.util
 import os
 import shlex
@@ -13,11 +14,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 from prosafeprune.generation.credentials import excerpt
 from prosafeprune.model.source import file_hash
 from prosafeprune.progress import Reporter
@@ -28,11 +30,21 @@ START_SECONDS = 1800.0
 """Time that a server has to start: a large model takes minutes to load."""
 POLL_SECONDS = 0.5
 STOP_SECONDS = 30.0
+STOP_POLL_SECONDS = 0.05
 
 
 def read_command(command: str) -> str:
-    """Return a server's command in full. Raises InputError when it does not say where model and port go."""
+    """Return a server's command in full.
+
+    Raises:
+        InputError: it does not say where model and port go, or cannot be split into words.
+    """
     full = VLLM if command == "vllm" else command
+    try:
+        shlex.split(full)
+    except ValueError as error:
+        reason = first_line(error).lower()
+        raise InputError(f"--serve-with: is not a command ({reason}). Quote its words as for a shell.") from error
     if "{model}" not in full or "{port}" not in full:
         raise InputError(
             f"--serve-with: must be a command that says where model and port go, such as '{VLLM}', or vllm for short."
@@ -93,10 +105,22 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> None:
                 f"--serve-with: the server ended with exit code {process.returncode}. Correct the command. Its last "
                 f"line: {_last_line(log)}"
             )
-        with suppress(OSError, urllib.error.URLError), urllib.request.urlopen(f"{url}/models", timeout=5):
+        if _answers(url):
             return
         time.sleep(POLL_SECONDS)
     raise InputError(f"--serve-with: the server did not answer in {START_SECONDS / 60:.0f} minutes: {_last_line(log)}")
+
+
+def _answers(url: str) -> bool:
+    """Return whether a server on this machine is ready; one that wants a key, or lists no models, is."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot reach this machine's port
+    try:
+        with direct.open(f"{url}/models", timeout=5):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code < HTTPStatus.INTERNAL_SERVER_ERROR  # these are sent while a model is loaded
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def _last_line(log: IO[bytes]) -> str:
@@ -107,9 +131,20 @@ def _last_line(log: IO[bytes]) -> str:
 
 
 def _stop(process: subprocess.Popen[Any]) -> None:
+    """Stop a server with all its processes: one that goes on would keep the memory that the next server needs."""
     for how in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, how)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
-            return
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            if process.poll() is not None and not _has_processes(process.pid):
+                return
+            time.sleep(STOP_POLL_SECONDS)
+
+
+def _has_processes(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):  # the latter of macOS, where all have ended
+        return False
+    return True

@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers.fixture_types import Make
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
+from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.checkpoint.writer import copy_checkpoint
 from prosafeprune.errors import InputError
-from prosafeprune.model.model_files import require_bounded_config
+from prosafeprune.model.device_placement import weight_bytes
+from prosafeprune.model.loading import stored_dtype
+from prosafeprune.model.model_files import checkpoint_bytes, require_bounded_config
 from prosafeprune.model.shard_header import read_shard_header
-from prosafeprune.model.source import find_source, is_adapter_folder
+from prosafeprune.model.source import find_source, is_adapter_folder, read_config
+from prosafeprune.setup.model_size import ModelSize
 
 
 @pytest.fixture
@@ -217,3 +223,15 @@ def test_places_outside_the_data_are_refused(tmp_path: Path) -> None:
         (tmp_path / "a.safetensors").write_bytes(len(content).to_bytes(8, "little") + content + bytes(40))
         with pytest.raises(InputError, match="cannot be read as safetensors"):
             read_shard_header(tmp_path / "a.safetensors")
+
+
+def test_weights_in_another_form_take_no_room_in_the_output_and_in_memory(folder: Path) -> None:
+    """Mistral's folders also hold consolidated.safetensors, and older ones pickles."""
+    before = checkpoint_bytes(folder), weight_bytes(folder, torch.float32), stored_dtype(folder)
+    whole = {name: tensor.read() for name, tensor in stored_tensors(folder).items()}
+    save_file({name: tensor.half() for name, tensor in whole.items()}, folder / "consolidated.safetensors")
+    save_file({name: tensor.half() for name, tensor in whole.items()}, folder / "model.fp16.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(b"weights" * 10_000)
+    assert (checkpoint_bytes(folder), weight_bytes(folder, torch.float32), stored_dtype(folder)) == before
+    size = ModelSize.of(folder, read_config(folder, "m"))
+    assert size.weight_bytes == sum(file.stat().st_size for file in folder.glob("model-*.safetensors"))

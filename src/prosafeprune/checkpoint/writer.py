@@ -15,16 +15,11 @@ from prosafeprune.checkpoint.safetensors_file import StoredTensor, stored_tensor
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
 from prosafeprune.files.staging import MANIFEST, RECORD_FILE
-from prosafeprune.model.model_files import IGNORED_FOLDERS, INDEX
+from prosafeprune.model.model_files import IGNORED_FOLDERS, INDEX, OTHER_WEIGHTS
 from prosafeprune.model.quantised_copy import put_quantised
 from prosafeprune.model.submodule import Layout, Submodule
 from prosafeprune.progress import Advance
 
-OTHER_WEIGHTS = {
-    *(".safetensors", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npz", ".npy", ".bak", ".old"),
-    *(".gguf", ".h5", ".keras", ".pb", ".ot", ".msgpack", ".onnx", ".onnx_data", ".tflite", ".mlmodel", ".tar", ".zip"),
-}
-"""Endings of files that may hold weights of the base model, and are not copied."""
 OF_A_RUN = (RECORD_FILE, MANIFEST, "report.html", "share.png", "prosafeprune_answers.jsonl", "prosafeprune_cost.json")
 """What this package writes next to a pruned model. That of a base model pruned before is about another model."""
 

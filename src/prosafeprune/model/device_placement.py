@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from prosafeprune.errors import InputError, first_line
+from prosafeprune.model.model_files import shard_files
 from prosafeprune.model.shard_header import read_shard_header
 from prosafeprune.model.source import quantisation_of, read_config
 from prosafeprune.parallel.launch import ALL_GPUS, local_rank
@@ -125,9 +126,7 @@ def spread(meta: Any, device: str, name: str) -> DeviceMap:
 
 def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
     """Return the bytes of a checkpoint's weights in memory in a dtype. Raises InputError when one cannot be read."""
-    tensors = [
-        entry for file in sorted(folder.glob("*.safetensors")) for entry in read_shard_header(file).tensors.values()
-    ]
+    tensors = [entry for file in shard_files(folder) for entry in read_shard_header(file).tensors.values()]
     return sum(
         math.prod(entry.shape) * dtype.itemsize if entry.dtype in FLOATS else entry.end - entry.start
         for entry in tensors

@@ -24,6 +24,7 @@ from prosafeprune.model.chat_template import (
 )
 from prosafeprune.model.device_placement import avoid_cudnn_attention, choose_device, device_name, place_weights
 from prosafeprune.model.loading_checks import require_as_stored, require_runs, require_stored_once
+from prosafeprune.model.model_files import shard_files
 from prosafeprune.model.quantised_copy import (
     BITS_IN_WORDS,
     Load,
@@ -248,7 +249,7 @@ def stored_dtype(folder: Path) -> torch.dtype:
     Raises InputError when a shard cannot be read.
     """
     sizes: dict[str, int] = {}
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in shard_files(folder):  # others may be a variant in another dtype
         try:
             with safe_open(file, framework="pt") as shard:
                 for key in shard.keys():  # noqa: SIM118 - not a dictionary

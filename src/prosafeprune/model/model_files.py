@@ -33,6 +33,11 @@ IMPLEMENTATIONS = ("attn_implementation", "experts_implementation")
 MAX_BYTES = MAX_JSON_BYTES
 """Maximum bytes of a file other than weights: libraries read some of these complete, several times over."""
 FILE_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model", ".md", ".py"}
+OTHER_WEIGHTS = {
+    *(".safetensors", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npz", ".npy", ".bak", ".old"),
+    *(".gguf", ".h5", ".keras", ".pb", ".ot", ".msgpack", ".onnx", ".onnx_data", ".tflite", ".mlmodel", ".tar", ".zip"),
+}
+"""Endings of files that may hold weights of the base model, and are not copied."""
 IGNORED_FOLDERS = {".git", ".cache", "__pycache__"}
 
 
@@ -158,17 +163,18 @@ def require_bounded_config(config: dict[str, Any], name: str) -> None:
 
 
 def checkpoint_bytes(folder: Path) -> int:
-    """Return the size of a checkpoint folder, all of whose files can be copied.
+    """Return the size of a checkpoint folder, all of whose files can be copied: of its weights in one form.
 
     Raises:
         InputError: a pipe, a device, a dangling link or a link to an enclosing folder is among them.
     """
-    size = 0
+    size, shards = 0, set(shard_files(folder))
     for file in folder.rglob("*"):
         if IGNORED_FOLDERS.intersection(file.relative_to(folder).parts):
             continue
         if file.is_file():
-            size += file.stat().st_size
+            is_copied = file in shards or file.suffix.lower() not in OTHER_WEIGHTS
+            size += file.stat().st_size if is_copied else 0
         elif not file.is_dir() or (file.is_symlink() and folder.resolve().is_relative_to(file.resolve())):
             raise InputError(f"{file}: is not a file or folder that can be copied. Remove it from the model's folder.")
     return size

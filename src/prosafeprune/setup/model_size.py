@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.model.model_files import EXPERT_COUNTS
+from prosafeprune.model.model_files import EXPERT_COUNTS, shard_files
 from prosafeprune.model.shard_header import read_shard_header
 from prosafeprune.model.source import layer_count, text_config
 from prosafeprune.streaming.needs import FLOAT32
@@ -40,7 +40,7 @@ class ModelSize:
     @classmethod
     def of(cls, folder: Path, config: Mapping[str, Any]) -> ModelSize:
         """Return the size of the model in a folder, or in a GGUF file, given its config.json."""
-        files = [folder] if folder.is_file() else list(folder.glob("*.safetensors"))
+        files = [folder] if folder.is_file() else shard_files(folder)
         return cls.of_bytes(sum(file.stat().st_size for file in files), config)
 
     @classmethod
@@ -142,7 +142,7 @@ class ModelShape:
         """Return the shape of a checkpoint from its headers. Raises InputError when one cannot be read."""
         tensors = {
             name: (entry.shape, entry.end - entry.start)
-            for file in sorted(folder.glob("*.safetensors"))
+            for file in shard_files(folder)
             for name, entry in read_shard_header(file).tensors.items()
         }
         return cls.of_tensors(tensors, config)

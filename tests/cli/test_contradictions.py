@@ -37,6 +37,39 @@ def test_a_setting_without_effect_is_one_line(settings: dict[str, Any], message:
             make(model="m", **settings)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"judge": "wildguard"},
+        {"max_safety_drop": 1},
+        {"floor": "estimate"},
+        {"test_samples": 200},
+        {"max_new_tokens": 128},
+    ],
+)
+def test_what_is_not_measured_takes_no_settings_of_measuring(settings: dict[str, Any], tmp_path: Path) -> None:
+    low: dict[str, Any] = {"model": "m", "layers": "1", "memory": "low", "unmeasured": True}
+    option = next(iter(settings)).replace("_", "-")
+    with pytest.raises(InputError, match=f"--{option}: is for a model that is measured"):
+        make_recipe(**low, **settings)
+    file = tmp_path / "recipe.yaml"  # it may be of a run that measures
+    file.write_text("".join(f"{name}: {value}\n" for name, value in settings.items()))
+    assert make_recipe(file, **low).unmeasured
+
+
+def test_a_dry_run_says_that_nothing_is_measured(checkpoint: Make, run: Run, tmp_path: Path) -> None:
+    low = ("prune", checkpoint("llama"), "-o", tmp_path / "out", "--layers", 1, "--memory", "low", "--dry-run")
+    code, out, _ = run(*low, "--unmeasured")
+    assert code == 0
+    assert "nothing is measured (--unmeasured)" in out
+    assert "may fall by" not in out
+    assert "bundled test" not in out
+    code, out, _ = run(*low, "--serve-with", "vllm")
+    assert code == 0
+    assert "may fall by" in out
+    assert "benign KL" not in out
+
+
 def test_a_recipe_files_strength_needs_layers_too(tmp_path: Path) -> None:
     """A search by the paper's strategy took it, and was found in the cache for every other strength."""
     file = tmp_path / "recipe.yaml"

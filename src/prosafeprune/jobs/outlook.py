@@ -161,8 +161,7 @@ def _facts(prepared: PreparedRun, model: ModelSize, known: KnownPlan, judge: str
     rows = [
         ["model", f"{prepared.source.name}: {model.layers or '?'} layers, {data_size(model.weight_bytes)} of weights"],
         ["plan", _plan_in_words(recipe, known)],
-        ["answers", f"at most {recipe.max_new_tokens} tokens, judged by {judge}"],
-        ["safety floor", f"S.S. may fall by less than {recipe.max_safety_drop:g} points ({recipe.floor})"],
+        *_measuring(recipe, judge),
     ]
     if search_only:
         return rows
@@ -170,6 +169,15 @@ def _facts(prepared: PreparedRun, model: ModelSize, known: KnownPlan, judge: str
         return [*rows, ["output", "none: the pruned model is measured, and nothing is written"]]
     needed, free = bytes_needed(prepared.source, recipe.format), free_disk(prepared.output.parent)
     return [*rows, ["output", f"{prepared.output}: {data_size(needed)} at most, {data_size(free)} free"]]
+
+
+def _measuring(recipe: Recipe, judge: str) -> list[list[str]]:
+    if recipe.unmeasured:
+        return [["answers", "none: nothing is measured (--unmeasured)"], ["safety floor", "none"]]
+    return [
+        ["answers", f"at most {recipe.max_new_tokens} tokens, judged by {judge}"],
+        ["safety floor", f"S.S. may fall by less than {recipe.max_safety_drop:g} points ({recipe.floor})"],
+    ]
 
 
 def _plan_in_words(recipe: Recipe, known: KnownPlan) -> str:
@@ -185,15 +193,19 @@ def _prompts(prepared: PreparedRun, *, is_searched: bool) -> Grid:
     def row(use: str, prompts: PromptSet) -> list[str]:
         return [use, prompts.prompt_class.in_words, str(len(prompts)), prompts.source]
 
+    headings = ["used for", "class", "prompts", "from"]
     rows = [row("calibration", prompts) for prompts in prepared.calibration.values()]
     if is_searched or prepared.recipe.polish:
         for name, prompts in prepared.validation.items():
             both = (*prompts.prompts, *prepared.confirmation[name].prompts)
             rows.append(row("validation", replace(prompts, prompts=both)))
+    if prepared.recipe.unmeasured:
+        return Grid("Prompts", headings, rows)
     rows += [row("measuring", test_set.prompts) for test_set in prepared.evaluation]
     rows += [row("spot check", test_set.prompts) for test_set in prepared.spot_check]
-    rows.append(row("benign KL", prepared.benign))
-    return Grid("Prompts", ["used for", "class", "prompts", "from"], rows)
+    if prepared.recipe.memory != "low":  # servers do not give all probabilities
+        rows.append(row("benign KL", prepared.benign))
+    return Grid("Prompts", headings, rows)
 
 
 def _times(prepared: PreparedRun, plan: Plan | None, model: ModelSize, stages: Sequence[Stage], speed: Speed) -> Grid:
@@ -211,7 +223,7 @@ def _times(prepared: PreparedRun, plan: Plan | None, model: ModelSize, stages: S
     rows = [[name, duration(seconds)] for name, seconds in times.items()]
     copied = f" A copy in {recipe.load[0]} bits (--load) takes longer." if recipe.load is not None else ""
     notes = [f"Computed from a second of matrix products in {dtype_name(run_dtype)} on {device_name(device)}.{copied}"]
-    if memory is not None:
+    if memory is not None and recipe.memory != "low":  # what that takes is in the table of ways
         notes.append(f"Memory: about {data_size(memory)}.")
     if hint := shorter_run(recipe, cost.seconds, is_searched=plan is None):
         notes.append(hint)

@@ -9,13 +9,17 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prosafeprune.errors import InputError
+from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.measuring import DRAFT_PROMPTS, BenchmarkOptions, DraftOptions, with_draft_defaults
-from prosafeprune.requests.parsing import Request, read_yaml, validate_settings
+from prosafeprune.requests.parsing import Request, first_changed, read_yaml, validate_settings
 from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, PlanSearchRequest, SearchOptions, SearchRequest
 
 NOT_FROM_RECIPE_FILES = ("accept_unsafe", "unmeasured")
 """Settings that save a model without the safety floor: a recipe file cannot turn them on."""
+
+OF_MEASURING = (*JudgeOptions.model_fields, *FloorOptions.model_fields, "max_new_tokens", "test_samples")
+"""Settings that decide how a pruned model is measured, and nothing else where its layers are given."""
 
 DEFAULT_STRENGTH = PlanOptions.model_fields["strength"].default
 FEWEST_SAVED = 100
@@ -114,7 +118,10 @@ class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOp
         if self.format != "checkpoint":
             raise ValueError(f"memory: low writes only complete checkpoints; leave out format: {self.format}")
         if self.suite is not None or self.benchmark or self.test_pseudo_harmful or self.test_harmful or self.hold_out:
-            raise ValueError("memory: low answers no prompts, so it takes no suite, benchmark, test_* or hold_out")
+            raise ValueError(
+                "memory: low measures nothing or, with --serve-with, on the bundled test prompts, so it takes no suite, "
+                "benchmark, test_* or hold_out"
+            )
         return self
 
     def require_unmeasured(self) -> None:
@@ -185,6 +192,13 @@ def _require_used(made: BaseModel, given: Mapping[str, Any]) -> None:
     """
     if isinstance(made, BenchmarkOptions) and {"data_dir", "prompt_field"} & given.keys():
         made.require_read_files()
+    if isinstance(made, OutputOptions) and made.unmeasured:
+        of_measuring = first_changed(made, (name for name in OF_MEASURING if name in given))
+        if of_measuring is not None:
+            option = of_measuring.replace("_", "-")
+            raise InputError(
+                f"--{option}: is for a model that is measured, and --unmeasured measures nothing. Leave one out."
+            )
     if not isinstance(made, PlanOptions):
         return
     # A recipe file's too where the paper's strategy would take it: the cache would give that search for any strength.

@@ -12,6 +12,7 @@ from helpers.model_server import ModelServer, model_server, prompt_of, rejected,
 
 from prosafeprune.errors import InputError
 from prosafeprune.generation.backend import Answer, Decoding
+from prosafeprune.generation.server_errors import PromptTooLong
 from prosafeprune.judges.reasoning_text import ends_within_thought
 from prosafeprune.progress import SilentReporter
 
@@ -210,6 +211,24 @@ def test_other_requests_that_a_server_does_not_take(server: ModelServer) -> None
     with pytest.raises(InputError, match="Add credit"):
         one_answer(server)
     assert len(server.asked()) == 3
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        ("The decoder prompt (length 5000) is longer than the maximum model length of 4096.", 400),
+        (
+            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
+            422,
+        ),
+        ("Input validation error: `inputs` must have less than 4096 tokens. Given: 5000", 422),
+        ("The input token count (5000) exceeds the maximum number of tokens allowed (4096).", 400),
+    ],
+)
+def test_a_prompt_that_is_too_long_is_named(server: ModelServer, message: str, status: int) -> None:
+    server.faults.append(rejected(message, status))
+    with pytest.raises(PromptTooLong, match=r"too long for the model .*Shorten it\. The prompt: '(?:long ){16}\.\.\.'"):
+        list(generator(server.url).answer(["long " * 900], Decoding(max_new_tokens=5)))
 
 
 def test_half_a_character_is_an_input_error(server: ModelServer) -> None:

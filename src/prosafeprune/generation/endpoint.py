@@ -7,9 +7,14 @@ from typing import Any, TypeVar
 
 from prosafeprune.generation.backend import Answer, Decoding
 from prosafeprune.generation.openai_client import RETRIES, TIMEOUT, OpenAIClient, chat
+from prosafeprune.generation.server_errors import PromptTooLong
 from prosafeprune.progress import SILENT, Reporter
+from prosafeprune.prompts.conversation import transcript
+from prosafeprune.text import beginning
 
 CONCURRENCY = 8
+SHOWN_CHARACTERS = 80
+"""Maximum characters shown of a prompt that is too long."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -57,12 +62,16 @@ class EndpointGenerator:
         withheld = 0
 
         def ask(prompt: str) -> tuple[Answer, bool]:
-            completion = self.client.ask(
-                chat(prompt, self.system),
-                max_tokens=decoding.max_new_tokens,
-                temperature=decoding.temperature,
-                seed=_prompt_seed(decoding.seed, prompt),
-            )
+            try:
+                completion = self.client.ask(
+                    chat(prompt, self.system),
+                    max_tokens=decoding.max_new_tokens,
+                    temperature=decoding.temperature,
+                    seed=_prompt_seed(decoding.seed, prompt),
+                )
+            except PromptTooLong as error:
+                shown = beginning(" ".join(transcript(prompt).split()), SHOWN_CHARACTERS)
+                raise PromptTooLong(f"{error} The prompt: {shown!r}") from None
             return Answer(completion.text.strip(), completion.finished), completion.withheld
 
         for index, (answer, was_withheld) in in_parallel(prompts, ask, self.concurrency):

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
 """Statuses that the openai client retries besides server errors."""
-TOO_LONG = re.compile(r"context[ _](?:length|size|window)|maximum context|prompt is too long", re.I)
+TOO_LONG = re.compile(
+    r"context[ _](?:length|size|window)|maximum context|prompt is too long"
+    r"|maximum model length"  # vLLM's engine
+    r"|`inputs` (?:tokens \+|must have less)"  # text-generation-inference
+    r"|input token count",  # Gemini
+    re.I,
+)
 FILTER_CODES = ("content_filter", "content_policy_violation")
 
 

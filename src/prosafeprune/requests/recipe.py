@@ -119,8 +119,8 @@ class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOp
             raise ValueError(f"memory: low writes only complete checkpoints; leave out format: {self.format}")
         if self.suite is not None or self.benchmark or self.test_pseudo_harmful or self.test_harmful or self.hold_out:
             raise ValueError(
-                "memory: low measures nothing or, with --serve-with, on the bundled test prompts, so it takes no suite, "
-                "benchmark, test_* or hold_out"
+                "memory: low measures nothing or, with --serve-with, on the bundled test prompts, so it takes no "
+                "suite, benchmark, test_* or hold_out"
             )
         return self
 

@@ -11,6 +11,7 @@ from helpers.fixture_types import Make, Run
 from helpers.prune_runs import prune
 
 import prosafeprune.cli.prune as prune_command
+import prosafeprune.cli.search as search_command
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.safety_gate import SafetyFloorError, measured_output, require_safe
 from prosafeprune.requests.compare import CompareRequest
@@ -108,3 +109,10 @@ def test_a_draft_of_an_evaluation_says_so_on_its_page_and_in_its_record(
     record = json.loads((tmp_path / "e" / "evaluation.json").read_text())
     assert record["request"]["draft"] is True
     assert {prompt_set["count"] for prompt_set in record["prompts"].values()} == {24}
+
+
+def test_the_follow_up_of_a_search_is_a_command(tmp_path: Path) -> None:
+    given = ["--debug", "search", "org/name", "--budget", "3", "--json", "-o", str(tmp_path)]
+    wanted = f"prosafeprune prune org/name --budget 3 -o pruned --search {tmp_path}"
+    assert search_command._follow_up(given, tmp_path) == wanted
+    assert search_command._follow_up(given[1:], tmp_path) == wanted

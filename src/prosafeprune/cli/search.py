@@ -53,11 +53,11 @@ def run(asked: SearchRequest, output: Path | None, *, as_json: bool, ray: str | 
         reporter.note(f"Report: {folder / REPORT_FILE}. Figures and numbers are in the same folder.")
         if record.chosen is None:
             reporter.warning("No measured plan complies more than the base model and keeps the safety floor.")
-        reporter.note(f"To write one of these models: {_follow_up(sys.argv[2:], output)} --choose N")
+        reporter.note(f"To write one of these models: {_follow_up(sys.argv[1:], output)} --choose N")
 
 
 def _follow_up(arguments: Sequence[str], folder: Path | None) -> str:
     """Return the command that makes a model from this search: the same settings, without those of the search itself."""
-    kept = arguments_without(arguments, ("--json",), OF_THE_SEARCH)
+    kept = arguments_without(arguments, ("--json", "--debug"), OF_THE_SEARCH)[1:]  # --debug may come before the command
     where = ["--search", str(folder)] if folder is not None else []
     return shown_command(["prune", *kept, "-o", "pruned", *where])

@@ -13,6 +13,7 @@ from helpers.json_lines import read_rows, write_prompts
 from helpers.pages import Reader, judged, measurement, record
 from helpers.prune_records import PLAN
 from helpers.prune_runs import prune
+from pydantic import ValidationError
 
 from prosafeprune.evaluation.lineage import read_evidence
 from prosafeprune.evaluation.sets import SPOT_CHECK, SPOT_CHECK_OFF_POLICY, EvaluationSet
@@ -118,6 +119,14 @@ def test_a_user_prompt_that_is_in_it_does_not_end_the_run(
     out, _ = run.ok(*dry, "--pseudo-harmful", own)
     (row,) = [line for line in out.splitlines() if "spot check" in line and "pseudo-harmful" in line]
     assert f" {3 * OF_EACH_GROUP - 6} " in row
+
+
+def test_a_spot_check_whose_sets_do_not_agree_is_no_record() -> None:
+    checked = SpotCheck.of(*[[judged(PromptClass.HARMFUL, [True, False])]] * 2)
+    assert checked is not None
+    damaged = {**checked.model_dump(), "changes": {}}
+    with pytest.raises(ValidationError, match="not measured on the same sets"):
+        SpotCheck.model_validate(damaged)
 
 
 def test_lost_refusals_are_told_in_words(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.prompts_record import PromptsRecord, prompts_record
@@ -36,6 +36,13 @@ class SpotCheck(BaseModel):
     """Of the pruned model."""
     changes: dict[str, Change]
     """Changes by prompt set."""
+
+    @model_validator(mode="after")
+    def _measured_on_the_same_sets(self) -> Self:
+        sets = [score.name for score in self.source.sets]
+        if sets != [score.name for score in self.result.sets] or not self.changes.keys() >= set(sets):
+            raise ValueError("the models of its spot check were not measured on the same sets")
+        return self
 
     @classmethod
     def of(cls, before: Sequence[JudgedSet], after: Sequence[JudgedSet]) -> Self | None:

@@ -133,8 +133,13 @@ def measure_edits(
     identities = [_identity(pruned, test_set, decoding) for test_set in sets]
     after = _with_base_likelihoods(after, identities, edits, loaded, request, base_sha256, reporter)
     warn_of_languages([before, after], reporter)
-    rated, beside = ([_part(measured, part) for measured in (before, after)] for part in (tests.sets, checked))
-    return BeforeAfter(rated[0], rated[1], divergence, (*sizes, *more_sizes), (beside[0], beside[1]))
+    return BeforeAfter(
+        _part(before, tests.sets),
+        _part(after, tests.sets),
+        divergence,
+        (*sizes, *more_sizes),
+        (_part(before, checked), _part(after, checked)),
+    )
 
 
 def _is_readable(one: EvaluationSet, loaded: LoadedModel, max_new_tokens: int, reporter: Reporter) -> bool:

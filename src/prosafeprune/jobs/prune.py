@@ -251,8 +251,8 @@ def write_documents(folder: Path, record: Record | UnmeasuredRecord, source: Mod
 def write_measured(result: PruneResult, folder: Path, page: Page, source: ModelSource, source_folder: Path) -> None:
     """Write documents, answers and report next to the model."""
     write_documents(folder, result.record, source, source_folder)
-    measured = ((result.before, result.after), result.spot_check)
-    before, after = ([one for pair in measured for one in pair[i].sets] for i in (0, 1))
+    checked_before, checked_after = result.spot_check
+    before, after = [*result.before.sets, *checked_before.sets], [*result.after.sets, *checked_after.sets]
     write_evidence(folder, before, after, result.ancestor)
     write_page(page, folder / REPORT_FILE)
 

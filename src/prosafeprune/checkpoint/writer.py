@@ -14,15 +14,11 @@ from prosafeprune.checkpoint.names import StoredAs, StoredNames, name_by_ending
 from prosafeprune.checkpoint.safetensors_file import StoredTensor, stored_tensors
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
-from prosafeprune.files.staging import MANIFEST, RECORD_FILE
+from prosafeprune.files.output_names import OF_A_RUN, RECORD_FILE
 from prosafeprune.model.model_files import IGNORED_FOLDERS, INDEX, OTHER_WEIGHTS
 from prosafeprune.model.quantised_copy import put_quantised
 from prosafeprune.model.submodule import Layout, Submodule
 from prosafeprune.progress import Advance
-
-OF_A_RUN = (RECORD_FILE, MANIFEST, "report.html", "share.png", "prosafeprune_answers.jsonl", "prosafeprune_cost.json")
-"""What this package writes next to a pruned model. That of a base model pruned before is about another model."""
-
 
 Located = Mapping[str, StoredAs]
 """For each submodule's name, where its matrix is stored."""
@@ -228,7 +224,7 @@ def copy_companions(source: Path, folder: Path) -> None:
 def _copy(source: Path, folder: Path, shards: set[Path]) -> None:
     # An index of weights that are left out would lead loaders to files that are not there.
     index = None if (source / "model.safetensors").exists() else source / INDEX
-    documents = OF_A_RUN if (source / RECORD_FILE).exists() else ()
+    documents = OF_A_RUN if (source / RECORD_FILE).exists() else ()  # about another model than the one written
 
     def left_out(parent: str, names: list[str]) -> set[str]:
         paths = [Path(parent) / name for name in names]

@@ -16,12 +16,12 @@ from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.evaluation.pruning_record import PruningStep, read_pruning, read_record_as
 from prosafeprune.evaluation.sets import SPOT_CHECK
+from prosafeprune.files.output_names import EVIDENCE_FILE as EVIDENCE_FILE
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.judges.verdict import AnswerClass
 from prosafeprune.prompts.prompt_set import PromptClass
 
 Found = TypeVar("Found")
-EVIDENCE_FILE = "prosafeprune_answers.jsonl"
 SOURCE_SAFETY, RESULT_SAFETY = "source_safety", "result_safety"
 """In a row of that file: the classes that S.S. counts, where it is by harmlessness."""
 FIRST_VERDICT = "first_verdict"

@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import BaseModel
@@ -97,6 +97,13 @@ def score(judged: Sequence[JudgedSet]) -> Scores:
         mean_of_sets=statistics.fmean(compliance + safety) if both else None,
         sets=sets,
     )
+
+
+def require_same_sets(before: Scores, after: Scores, changes: Mapping[str, Change]) -> None:
+    """Raise ValueError unless two models were measured on the same sets, and each has a change."""
+    sets = [one.name for one in before.sets]
+    if sets != [one.name for one in after.sets] or not changes.keys() >= set(sets):
+        raise ValueError("its models were not measured on the same sets")
 
 
 def change(before: Sequence[bool], after: Sequence[bool]) -> Change:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, model_validator
 
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.prompts_record import PromptsRecord, prompts_record
-from prosafeprune.evaluation.scores import Change, Scores, change, score
+from prosafeprune.evaluation.scores import Change, Scores, change, require_same_sets, score
 from prosafeprune.evaluation.sets import SPOT_CHECK, SPOT_CHECK_OFF_POLICY, EvaluationSet
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_beyond, without_overlaps
 from prosafeprune.prompts.bundled import Beyond
@@ -39,9 +39,7 @@ class SpotCheck(BaseModel):
 
     @model_validator(mode="after")
     def _measured_on_the_same_sets(self) -> Self:
-        sets = [score.name for score in self.source.sets]
-        if sets != [score.name for score in self.result.sets] or not self.changes.keys() >= set(sets):
-            raise ValueError("the models of its spot check were not measured on the same sets")
+        require_same_sets(self.source, self.result, self.changes)
         return self
 
     @classmethod

@@ -16,12 +16,10 @@ from pathlib import Path
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.claim import claimed
+from prosafeprune.files.output_names import MANIFEST as MANIFEST
+from prosafeprune.files.output_names import RECORD_FILE as RECORD_FILE
 from prosafeprune.files.text_file import read_text_file
 
-RECORD_FILE = "prosafeprune.json"
-"""The file that marks a folder as an output of this package."""
-MANIFEST = ".prosafeprune.files"
-"""In an output, the list of the files that this package wrote into it: no other file is ever removed."""
 SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 """Message of numpy when a disk is full."""
 NUMBERED = re.compile(r"\[Errno \d+\] ([^:]+)")

@@ -32,7 +32,7 @@ from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ModelB
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.local import replicated_generator
-from prosafeprune.jobs.benign_divergence import benign_base_answers, benign_divergence
+from prosafeprune.jobs.benign_divergence import benign_base_answers, benign_divergence, benign_test_prompts
 from prosafeprune.judges import Judge
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.progress import SILENT, Reporter
@@ -266,7 +266,7 @@ def _read_base_model(
         _warn_of_another_base(measured, request, sha256, reporter)
         if folder.stored_divergence(sha256) is not None:
             return _BaseModel(request.base, sha256, None)
-        answers = benign_base_answers(base.loaded, request, request.seed, reporter)
+        answers = benign_base_answers(base.loaded, benign_test_prompts(request.seed), request, reporter)
         return _BaseModel(request.base, sha256, answers)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from prosafeprune.checkpoint.writer import WritableEdits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
-from prosafeprune.evaluation.divergence import Divergence, divergence_from_base, record_base_answers
+from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.measure import (
     NOTHING,
@@ -29,8 +29,8 @@ from prosafeprune.files.line_store import LineStore
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.local import local_generator
+from prosafeprune.jobs.benign_divergence import benign_base_answers, benign_divergence
 from prosafeprune.judges import Judge
-from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.loading import LoadedModel, tokenizer_hash
@@ -109,7 +109,7 @@ def measure_edits(
         InputError: out of memory, or the judge became unreachable.
     """
     checked = [one for one in tests.spot_check if _is_readable(one, loaded, request.max_new_tokens, reporter)]
-    sets, benign_prompts = [*tests.sets, *checked], tests.benign
+    sets = [*tests.sets, *checked]
     generator = partial(local_generator, loaded, request.batch_size)
     decoding = Decoding(max_new_tokens=request.max_new_tokens)
     base = answers_depend_on(loaded, request, base_sha256)
@@ -119,17 +119,14 @@ def measure_edits(
             "The base model refuses fewer than half of the harmful prompts, so a loss of safety cannot be tested, and "
             "no model made from it will be saved."
         )
-    with reporter.stage("Benign answers of the base model", len(benign_prompts)) as advance:
-        benign = record_base_answers(
-            loaded, benign_prompts.texts, BatchSize(request.batch_size, loaded.device), advance
-        )
+    benign = benign_base_answers(loaded, tests.benign, request, reporter)
     with reporter.stage("Pruning", len(edits)) as advance:
         edits.apply_in_memory(advance)
     pruned = {**base, "edits": edits.sha256}
     after, more_sizes = measure_once(pruned, generator, sets, judge, decoding, reporter, "Answers of the pruned model")
     warn_if_unsafe(_part(before, tests.sets), _part(after, tests.sets), FloorRule.of(request), reporter)
-    with reporter.stage("Benign answers of the pruned model", len(benign_prompts)) as advance:
-        divergence = divergence_from_base(benign, loaded, BatchSize(request.batch_size, loaded.device), advance)
+    title = "Benign answers of the pruned model"
+    divergence = benign_divergence(benign, loaded, request, reporter, title)
     identities = [_identity(pruned, test_set, decoding) for test_set in sets]
     after = _with_base_likelihoods(after, identities, edits, loaded, request, base_sha256, reporter)
     warn_of_languages([before, after], reporter)

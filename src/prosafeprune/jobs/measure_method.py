@@ -17,7 +17,7 @@ from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding, Generator, TimedGenerator
-from prosafeprune.jobs.benign_divergence import benign_base_answers, benign_divergence
+from prosafeprune.jobs.benign_divergence import benign_base_answers, benign_divergence, benign_test_prompts
 from prosafeprune.jobs.compare_workers import AskedPrompts, warm_up
 from prosafeprune.judges import Judge
 from prosafeprune.model.anatomy import find_anatomy
@@ -131,7 +131,7 @@ class MethodMeasuring:
 
     @cached_property
     def _base_answers(self) -> BaseAnswers:
-        return benign_base_answers(self._warm(), self.request, self.request.seed, self.reporter)
+        return benign_base_answers(self._warm(), benign_test_prompts(self.request.seed), self.request, self.reporter)
 
     def _warm(self) -> LoadedModel:
         """Return the model, warmed up before anything is timed."""

@@ -16,6 +16,7 @@ from prosafeprune.evaluation.lineage import Lineage, first_ancestor, read_lineag
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule
+from prosafeprune.files.output_names import COST_FILE as COST_FILE
 from prosafeprune.files.staging import claimed_output
 from prosafeprune.jobs.calibrated_plan import CalibratedPlan, KnownPlan, known_plan, searched_plan
 from prosafeprune.jobs.measure_edits import BeforeAfter, MeasuredOn, measure_edits
@@ -46,9 +47,6 @@ from prosafeprune.setup.workload import MEASURING_STAGES, Cost, CostRecord
 
 NOT_SAVED = "-not-saved.html"
 """Appended to the output's name: the report of a pruned model that was not safe to save."""
-
-COST_FILE = "prosafeprune_cost.json"
-"""What the run was estimated to take, and took. Not in the record, which is equal for equal runs."""
 
 
 def run_prune(

@@ -8,13 +8,13 @@ answers suffices, in every language.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from prosafeprune.errors import InputError
 from prosafeprune.judges.verdict import AnswerClass, Exchange, Judge, Verdict
-from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch
+from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch, run_batch
 from prosafeprune.model.chat_template import EncodedPrompt, encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
@@ -110,8 +110,12 @@ class _Tokens:
         """Yield each row with the likelihood of its answer, and of its prompt's words if asked for, in one pass."""
         kept = self.positions(rows, with_prompts)
         texts = [[*self.prompts[row].ids[self.prefix.length :], *self.answers[row]] for row in rows]
-        logits = self._logits(texts, kept)[:, -kept:]  # of a model that returns all whatever it is asked for
-        ids = pad_batch(texts, 0, "left", self.loaded.device).ids[:, -kept:]
+        batch = pad_batch(texts, self.prefix.length, "left", self.loaded.device)
+        cache = self.prefix.cache(len(texts)) if self.prefix.length else None  # else there is no need to fill one
+        options = accepted(self.loaded.model, logits_to_keep=last_tokens(kept))
+        logits = run_batch(self.loaded.model, batch, batch.full_mask, cache, **options).logits
+        logits = logits[:, -kept:]  # of a model that returns all whatever it is asked for
+        ids = batch.ids[:, -kept:]
         for position, row in enumerate(rows):
             prompt, answer_start = self.prompts[row], kept - len(self.answers[row])
             words = None
@@ -120,15 +124,6 @@ class _Tokens:
                 first, end = max(1, prompt.user_start), prompt.user_end
                 words = _mean(logits[position], ids[position], start + first, start + end)
             yield row, Likelihood(_mean(logits[position], ids[position], answer_start, kept), words)
-
-    def _logits(self, texts: Sequence[Sequence[int]], kept: int) -> Any:
-        """Return the logits of each text's last ``kept`` tokens at least, after the shared prefix."""
-        if self.prefix.length:
-            return self.prefix.run(texts, logits=kept).logits
-        model = self.loaded.model  # without a prefix, no cache is filled
-        batch = pad_batch(texts, 0, "left", self.loaded.device)
-        options = accepted(model, logits_to_keep=last_tokens(kept), position_ids=batch.positions)
-        return model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **options).logits
 
 
 def _mean(logits: torch.Tensor, ids: torch.Tensor, start: int, end: int) -> float:

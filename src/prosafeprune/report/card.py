@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined, Template
 
+from prosafeprune.files.yaml_loader import TextKeepingLoader
 from prosafeprune.method.plan import listed_layers
 from prosafeprune.prompts import PromptClass
 from prosafeprune.prompts.sources import FILE_TYPES
@@ -238,12 +239,9 @@ def _split(text: str) -> tuple[dict[str, Any], str]:
     return metadata if isinstance(metadata, dict) else _licence(found["yaml"]), text[found.end() :]
 
 
-class _CardLoader(yaml.SafeLoader):
-    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
-        # The hub reads YAML 1.2, and refuses the language false: in PyYAML's 1.1, that is what no (Norwegian) means.
-        if kind is yaml.ScalarNode and implicit[0] and value.lower() in ("yes", "no", "on", "off"):
-            return "tag:yaml.org,2002:str"
-        return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+class _CardLoader(TextKeepingLoader):
+    # The hub reads YAML 1.2, and refuses the language false: in YAML 1.1, that is what no (Norwegian) means.
+    kept_as_text = re.compile("yes|no|on|off", re.I)
 
 
 def _licence(front_matter: str) -> dict[str, Any]:

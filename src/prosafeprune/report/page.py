@@ -36,6 +36,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from prosafeprune.files.output_names import REPORT_FILE as REPORT_FILE
 from prosafeprune.files.staging import write_whole
 from prosafeprune.files.versions import installed_version
 from prosafeprune.plotting import svg_data_uri
@@ -48,9 +49,6 @@ BEGINNING = re.compile(
     rb"style-src 'sha256-[A-Za-z0-9+/]{43}='; base-uri 'none'; form-action 'none'\">"
 )
 """Beginning of every page: nothing is loaded, and no script runs."""
-REPORT_FILE = "report.html"
-
-
 MOST_OPEN = 8
 """Number of facts shown without unfolding."""
 

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from prosafeprune.evaluation.scores import Change, Rate, Scores, SetScore
+from prosafeprune.files.output_names import SHARE_FILE as SHARE_FILE
 from prosafeprune.plotting import (
     BLUE,
     GREY,
@@ -28,7 +29,6 @@ from prosafeprune.text import short_name, shortened
 if TYPE_CHECKING:
     from prosafeprune.report.record import Record
 
-SHARE_FILE = "share.png"
 SHARE_PIXELS = (1200, 630)
 """Width and height that social networks and chats show in full."""
 DOTS_PER_INCH = 100

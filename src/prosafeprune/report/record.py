@@ -17,7 +17,7 @@ from prosafeprune.evaluation.earlier_pruning import Since
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.pruning_record import RECORD_FORMAT, PruningStep, require_record_as
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorRule, FloorVerdict
-from prosafeprune.evaluation.scores import Change, Rate, Scores
+from prosafeprune.evaluation.scores import Change, Rate, Scores, require_same_sets
 from prosafeprune.evaluation.spot_check import SpotCheck
 from prosafeprune.files.staging import RECORD_FILE as RECORD_FILE
 from prosafeprune.method.plan import Plan
@@ -126,9 +126,7 @@ class Record(EditRecord):
 
     @model_validator(mode="after")
     def _measured_on_the_same_sets(self) -> Self:
-        sets = [score.name for score in self.source.sets]
-        if sets != [score.name for score in self.result.sets] or not self.changes.keys() >= set(sets):
-            raise ValueError("its models were not measured on the same sets")
+        require_same_sets(self.source, self.result, self.changes)
         return self
 
     @property

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.files.user_path import user_path
+from prosafeprune.files.yaml_loader import TextKeepingLoader
 from prosafeprune.text import SURROGATE, first_repeat, shortened
 
 Request = TypeVar("Request", bound=BaseModel)
@@ -21,7 +22,8 @@ OneOrMore = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if
 MAX_RECIPE_BYTES = 1_000_000
 MAX_NUMBER = 2**63
 NOT_DECIMAL = re.compile(r"[-+]?(?:0[0-9_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)")
-"""A number in a recipe file that looks decimal, or like a time, and that YAML 1.1 reads in base 8 or 60."""
+"""A number in a recipe file that looks decimal, or like a time, and that YAML 1.1 reads in base 8 or 60: 010 as 8,
+1:30 as 90. As text, the one is 10, and the other is refused."""
 SHOWN_CHARACTERS = 80
 """Maximum characters shown of a wrong value."""
 SHOWN_PROBLEMS = 5
@@ -89,12 +91,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return dict(named)
 
 
-class _RecipeLoader(yaml.SafeLoader):
-    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
-        # PyYAML reads YAML 1.1, in which 010 is 8 and 1:30 is 90. As text, the one is 10, and the other is refused.
-        if kind is yaml.ScalarNode and implicit[0] and NOT_DECIMAL.fullmatch(value):
-            return "tag:yaml.org,2002:str"
-        return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+class _RecipeLoader(TextKeepingLoader):
+    kept_as_text = NOT_DECIMAL
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):

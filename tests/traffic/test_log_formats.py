@@ -18,8 +18,7 @@ from pyarrow import parquet
 from prosafeprune.errors import InputError
 from prosafeprune.traffic import log_files
 from prosafeprune.traffic.log_files import find_logs, read_turns
-from prosafeprune.traffic.server_log import read_template
-from prosafeprune.traffic.turns import LoggedTurn, turns_of
+from prosafeprune.traffic.turns import LoggedTurn
 
 CHAT = [
     {"role": "system", "content": "Be brief."},
@@ -241,83 +240,6 @@ def test_a_json_list_of_many_short_items_after_a_long_one(tmp_path: Path) -> Non
     begin = time.process_time()
     assert sum(isinstance(one, LoggedTurn) for one in read_turns(path, "prompt", "completion")) == 50_001
     assert time.process_time() - begin < 20
-
-
-CHATML = (
-    "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHow do I kill a process?<|im_end|>\n"
-    "<|im_start|>assistant\n"
-)
-TEMPLATES = [
-    CHATML,
-    "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
-    "<|start_header_id|>user<|end_header_id|>\n\nHow do I kill a process?<|eot_id|>"
-    "<|start_header_id|>assistant<|end_header_id|>\n\n",
-    "<bos><start_of_turn>system\nBe brief.<end_of_turn>\n<start_of_turn>user\nHow do I kill a process?<end_of_turn>\n"
-    "<start_of_turn>model\n",
-    "<|system|>\nBe brief.<|end|>\n<|user|>\nHow do I kill a process?<|end|>\n<|assistant|>\n",
-    "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHow do I kill a process? [/INST]",
-]
-
-
-@pytest.mark.parametrize("text", TEMPLATES)
-def test_the_text_of_each_chat_template(text: str) -> None:
-    said = [one for one in read_template(text) if one[1]]
-    assert said == [("system", "Be brief."), ("user", "How do I kill a process?")]
-
-
-@pytest.mark.parametrize("opening", ["<think>\n", "<think>\n\n</think>\n\n", "Sure"])
-def test_the_opening_of_an_answer_is_no_turn(opening: str) -> None:
-    assert read_template(CHATML + opening)[-1] == ("user", LAST[0][0])
-
-
-def test_an_answer_in_several_parts_is_one(tmp_path: Path) -> None:
-    """Around a call of a tool, the refusal may come last."""
-    said = [("user", "A?"), ("assistant", "I look it up."), ("assistant", "I can't help."), ("user", "B?")]
-    answer = "I look it up.\n\nI can't help."
-    assert list(turns_of(said)) == [((("user", "A?"),), answer)]
-    assert list(turns_of([*said, ("assistant", "b")]))[1] == (
-        (("user", "A?"), ("assistant", answer), ("user", "B?")),
-        "b",
-    )
-
-
-def test_turns_between_marks_of_instructions() -> None:
-    text = "<s>[INST] One [INST] more [/INST] Two [/INST] yes</s>[INST] Three [/INST]"
-    assert read_template(text) == [
-        *(("user", "One [INST] more"), ("assistant", "Two [/INST] yes"), ("user", "Three"), ("assistant", "")),
-    ]
-
-
-@pytest.mark.parametrize(
-    "request_line",
-    [
-        "INFO 07-01 12:00:00 [logger.py:42] Received request chatcmpl-1: prompt: {}, params: SamplingParams(n=1), "
-        "prompt_token_ids: [1, 2].",
-        "DEBUG 07-01 12:00:00 [logger.py:42] Request chatcmpl-1 details: prompt: {}, prompt_token_ids: None.",
-    ],
-)
-def test_the_text_log_of_a_server(request_line: str, tmp_path: Path) -> None:
-    path = tmp_path / "vllm.log"
-    answer = 'It\'s "no".\nSorry.'
-    lines = [
-        "INFO 07-01 12:00:00 Started server process",
-        request_line.format(repr(CHATML)),
-        request_line.format(repr("plain text")).replace("chatcmpl-1", "chatcmpl-2"),
-        request_line.format(repr("<|im_start|>system\nBe brief.<|im_end|>\n")).replace("chatcmpl-1", "chatcmpl-3"),
-        f"INFO Generated response chatcmpl-1 (streaming delta): output: {'It'!r}, output_token_ids: None",
-        "INFO 127.0.0.1 - POST /v1/chat/completions 200 OK",
-        f"INFO Generated response chatcmpl-9: output: {answer!r}, output_token_ids: None, finish_reason: stop",
-        f"INFO Generated response chatcmpl-1 (streaming complete): output: {answer!r}, output_token_ids: [1]",
-        f"INFO Generated response chatcmpl-2: output: {answer!r}, finish_reason: stop",
-        f"INFO Generated response chatcmpl-3: output: {answer!r}, finish_reason: stop",
-    ]
-    path.write_text("\n".join(lines))
-    found = list(read_turns(path, "prompt", "completion"))
-    assert found[0] == LoggedTurn((("system", "Be brief."), ("user", LAST[0][0])), answer, "vllm.log", 8)
-    assert found[1:] == [
-        (9, "the text of the request follows no chat template that is known"),
-        (10, "the request does not end with a user turn"),
-    ]
 
 
 def test_logs_are_found_in_folders_and_others_are_named(tmp_path: Path) -> None:

@@ -224,46 +224,6 @@ def test_files_that_cannot_be_checked(text: str, message: str, tmp_path: Path, r
     run.refused(message, "prompts", "check", tmp_path / "p.jsonl")
 
 
-@pytest.mark.parametrize(("name", "value"), [("label", "harmful"), ("Label", "harmful"), ("class", "UNSAFE")])
-def test_a_row_that_is_labelled_as_the_other_kind_is_not_calibrated_on(name: str, value: str, tmp_path: Path) -> None:
-    rows = [{"prompt": "Bake bread", name: "harmless"}, {"prompt": "Stab him", name: value}]
-    file = str(write_rows(tmp_path / "mixed.jsonl", rows))
-    with pytest.raises(InputError, match=f"has {name} = '{value}', and the file is read as harmless prompts"):
-        read_reviewed(file, PromptClass.PSEUDO_HARMFUL)
-    with pytest.raises(InputError, match="'harmless', and the file is read as harmful prompts"):
-        read_reviewed(file, PromptClass.HARMFUL)
-    reviewed = [{**row, "review": row[name]} for row in rows[:1]] + [{**rows[1], "review": "harmful"}]
-    file = str(write_rows(tmp_path / "reviewed.jsonl", reviewed))
-    assert read_reviewed(file, PromptClass.PSEUDO_HARMFUL).texts == ["Bake bread"]
-
-
-@pytest.mark.parametrize("prompt_class", PromptClass)
-def test_a_finding_that_is_misspelt_is_an_error_and_the_row_not_dropped(
-    prompt_class: PromptClass, tmp_path: Path
-) -> None:
-    rows: list[dict[str, object]] = [{"prompt": text, "review": text} for text in ("harmless", "harmful", "unsure")]
-    rows += [{"prompt": "blank", "review": ""}, {"prompt": "null", "review": None}]
-    file = write_rows(tmp_path / "reviewed.jsonl", rows)
-    wanted = "harmful" if prompt_class is PromptClass.HARMFUL else "harmless"
-    assert read_reviewed(str(file), prompt_class).texts == [wanted]
-    write_rows(file, [*rows, {"prompt": "x", "review": "harmfull"}])
-    with pytest.raises(InputError, match="a row has review = 'harmfull', and there are: harmless, harmful"):
-        read_reviewed(str(file), prompt_class)
-
-
-@pytest.mark.parametrize("name", ["Review", "REVIEW ", " review"])
-def test_a_column_of_the_review_is_known_in_any_case(name: str, tmp_path: Path, server: ModelServer, run: Run) -> None:
-    """Else what it calls harmful would be calibrated on as harmless."""
-    file = tmp_path / "reviewed.csv"
-    file.write_text(f"prompt,{name}\nBake bread,Harmless\nStab him, harmful\nPick my lock,OPEN\n")
-    assert read_reviewed(str(file), PromptClass.PSEUDO_HARMFUL).texts == ["Bake bread"]
-    assert read_reviewed(str(file), PromptClass.HARMFUL).texts == ["Stab him"]
-    server.answer = lambda body: said("2")
-    kept = tmp_path / "kept.jsonl"
-    run.ok("prompts", "rate", file, "--endpoint", server.url, "-o", kept)
-    assert read_reviewed(str(kept), PromptClass.PSEUDO_HARMFUL).texts == ["Bake bread", "Pick my lock"]
-
-
 @pytest.mark.parametrize("command", [["check"], ["split", "-o", "sets"]])
 def test_json_lines_in_a_text_file_are_no_prompts(command: list[str], tmp_path: Path, run: Run) -> None:
     (tmp_path / "p.txt").write_text('{"prompt": "Bake bread"}\n')

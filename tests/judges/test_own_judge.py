@@ -1,0 +1,110 @@
+"""A judge of the user's own in ``prosafeprune judge``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers.judge_command import run
+from helpers.model_server import KEY, model_server, said
+
+OWN = """
+from prosafeprune.judges import AnswerClass, Verdict
+
+
+class Mine:
+    name = "mine-1"
+
+    def judge(self, exchanges):
+        return [Verdict(AnswerClass.FULL_REFUSAL, one.prompt) for one in exchanges]
+
+
+class Short(Mine):
+    def judge(self, exchanges):
+        return []
+
+
+class Failing(Mine):
+    def judge(self, exchanges):
+        raise KeyError("key")
+
+
+class Needy(Mine):
+    def __init__(self, key):
+        pass
+
+
+class Namesake(Mine):
+    name = "builtin-8"
+
+
+class NoJudge:
+    name = "no judge"
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "own_judges.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "own_judges"
+
+
+def test_a_judge_of_the_user_s_own_judges(
+    answers: Path, own_module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, answers, "--judge", f"{own_module}:Mine", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["judge"] == "mine-1"
+    assert found["classes"] == {"broken": 1, "full_refusal": 3}  # the empty answer is not shown to it
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("own_judges:Short", [], "must return a prosafeprune.judges.Verdict for each of 3 answers"),
+        ("own_judges:Failing", [], "fails (KeyError: 'key')"),
+        ("own_judges:Needy", [], "cannot be made without arguments"),
+        ("own_judges:NoJudge", [], "is not a judge"),
+        ("own_judges:Namesake", [], "is called 'builtin-8', like a judge of this package"),
+        ("own_judges:Nobody", [], "cannot be imported"),
+        ("no_such_module:Mine", [], "Is its folder on PYTHONPATH?"),
+        ("own_judges:Mine", ["--judge-model", "m"], "takes no --judge-endpoint and no --judge-model"),
+        ("wildgard", [], "choose from builtin, wildguard, qwen3guard, classifier, llm, or give your own"),
+    ],
+)
+def test_what_is_no_judge_is_refused_in_one_line(
+    name: str,
+    options: list[str],
+    message: str,
+    answers: Path,
+    own_module: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, answers, "--judge", name, *options) == 2
+    *_, last = capsys.readouterr().err.strip().splitlines()
+    assert last.startswith("Error: ")
+    assert message in last
+
+
+def test_a_judge_of_the_user_s_own_is_compared_with_one_behind_a_server(
+    answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "all_comply.py").write_text(
+        "from prosafeprune.judges import AnswerClass, Verdict\n"
+        "class Judge:\n"
+        "    name = 'all comply'\n"
+        "    def judge(self, exchanges):\n"
+        "        return [Verdict(AnswerClass.FULL_COMPLIANCE, '')] * len(exchanges)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PROSAFEPRUNE_API_KEY", KEY)
+    with model_server() as server:
+        server.answer = lambda body: said("2_full_refusal")
+        options = ["--compare-judges", "llm,all_comply:Judge", "--judge-endpoint", server.url, "--judge-model", "tiny"]
+        assert run(monkeypatch, answers, *options, "--json") == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert (compared["judges"][1], compared["only_first"]) == ("all comply", 3)

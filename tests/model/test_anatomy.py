@@ -120,6 +120,33 @@ def test_query_and_key_rows_are_told_apart(architecture: str) -> None:
         torch.testing.assert_close(model(ids).logits, before, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["q", "k", "v"])
+def test_the_lightning_attention_of_minimax_is_split_head_by_head(kind: str) -> None:
+    """It multiplies q, k and v without a softmax: without any one of them it passes nothing on."""
+    config = transformers.MiniMaxConfig(
+        vocab_size=99,
+        hidden_size=32,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        num_local_experts=2,
+        layer_types=["linear_attention", "full_attention"],
+        block_size=16,
+    )
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    of_layer = find_anatomy(model).of_layer(0)
+    submodule, output = (next(one for one in of_layer if one.kind == wanted) for wanted in (kind, "o"))
+    seen: list[torch.Tensor] = []
+    output.module.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        submodule.put(submodule.module.weight, torch.zeros(submodule.shape))
+        model(torch.arange(5, 25)[None])
+    assert float(seen[0].abs().max()) == 0
+
+
 @pytest.mark.parametrize("kind", ["granitemoehybrid", "granitemoeshared"])
 def test_the_fused_mlp_that_all_tokens_of_granite_share_is_split(kind: str) -> None:
     """Scaling up by 2 and down by 1/2 leaves the MLP as it was; with gate and up exchanged it would not."""

@@ -45,7 +45,7 @@ def stacked_qkv(config: Any) -> Rows:
 
 
 def interleaved_qkv(config: Any) -> Rows:
-    """For each head its query, key and value rows (GPT-NeoX, BLOOM)."""
+    """For each head its query, key and value rows (GPT-NeoX, BLOOM, lightning attention of MiniMax)."""
     shape = attention_shape(config)
     rows = torch.arange(shape.heads * 3 * shape.head_width).view(shape.heads, 3, shape.head_width)
     return {name: rows[:, i].reshape(-1) for i, name in enumerate("qkv")}
@@ -130,6 +130,7 @@ LAYOUTS: dict[str, Callable[[Any], Rows]] = {
 OTHER_LAYOUTS: dict[tuple[str, str], Callable[[Any], Rows]] = {
     ("query_key_value", "falcon"): falcon_qkv,
     ("qkv_proj", "codegen"): codegen_qkv,
+    ("qkv_proj", "minimax"): interleaved_qkv,
     ("c_attn", "gpt_bigcode"): bigcode_qkv,
     ("input_linear", "granitemoehybrid"): shared_gate_up,
     ("input_linear", "granitemoeshared"): shared_gate_up,

@@ -63,6 +63,17 @@ def test_a_hub_model_that_cannot_be_had_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("reachable", [True, False])
+def test_a_hub_model_of_which_the_cache_holds_a_part_is_said_to_be_so_without_a_network(
+    hub: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch, reachable: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "models--org--name" / "snapshots" / "0123abcd" / "model.safetensors").unlink()
+    monkeypatch.setattr("prosafeprune.model.source.hub_is_reachable", lambda: reachable)
+    with pytest.raises(InputError, match=r"holds no \.safetensors file") as caught:
+        find_source("org/name")
+    assert ("some may be missing" in str(caught.value)) == (not reachable)
+
+
 def test_the_hash_changes_with_any_weight_and_with_the_config_alone(checkpoint: Make, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(checkpoint("llama"), folder)

@@ -87,7 +87,14 @@ def find_source(model: str, revision: str | None = None, *, edited: bool = True)
         raise InputError(f"{model}: is neither a folder nor a regular file. Give a model folder, a hub id or a .gguf.")
     require_local_or_hub(model)
     folder = fetch_from_hub(model, revision)
-    quantisation = check_checkpoint_folder(folder, model, edited=edited)
+    try:
+        quantisation = check_checkpoint_folder(folder, model, edited=edited)
+    except InputError as error:
+        if hub_is_reachable():
+            raise
+        raise InputError(
+            f"{error} There is no network, so only the files in the hub's cache were read; some may be missing there."
+        ) from error
     commit = folder.name if folder.parent.name == "snapshots" else revision
     return ModelSource(model, folder, revision=commit, is_hub=True, quantisation=quantisation)
 

@@ -14,9 +14,11 @@ from prosafeprune.generation.backend import Decoding, answer_all
 from prosafeprune.generation.decoding import TokenChoice
 from prosafeprune.generation.local import LocalGenerator
 from prosafeprune.generation.prefill import MAX_ROWS, SmallBatchLinear
+from prosafeprune.judges.reasoning_text import ends_within_thought, spoken_part
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat_template import end_of_turn_ids, render
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.prompts.conversation import with_thinking
 
 PROMPTS = [
     "How do I kill a process?",
@@ -179,6 +181,15 @@ def test_a_thought_that_the_template_opens_is_ended() -> None:
     tokenizer = make_tokenizer()
     tokenizer.chat_template = tokenizer.chat_template.replace("<|assistant|>{%", "<|assistant|><think>\n{%")
     assert render(tokenizer, "Hi").endswith("<think>\n\n</think>\n\n")
+
+
+def test_an_answer_cut_in_a_thought_that_the_template_opened_is_not_judged() -> None:
+    tiny = loaded("llama", [])
+    tiny.tokenizer.chat_template = tiny.tokenizer.chat_template.replace("<|assistant|>{%", "<|assistant|><think>\n{%")
+    prompts = [PROMPTS[0], with_thinking(PROMPTS[0])]
+    plain, thought = answer_all(LocalGenerator(tiny, 2), prompts, Decoding(max_new_tokens=8))
+    assert [ends_within_thought(answer.text) for answer in (plain, thought)] == [False, True]
+    assert spoken_part(thought.text) == ""
 
 
 def test_a_template_that_writes_the_date_writes_the_same_one_every_day() -> None:

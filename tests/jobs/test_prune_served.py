@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from helpers.fixture_types import Make, Run
 from helpers.small_sets import FLOOR_TESTED, use_small_sets
+from helpers.tiny_models import TEMPLATE, copy_with_template
 
 import prosafeprune
 from prosafeprune.errors import InputError
@@ -94,6 +95,16 @@ def test_base_and_pruned_model_are_measured_and_saved(
     assert plain.record.submodules == record.submodules
     weights = "model.safetensors"
     assert (tmp_path / "plain" / weights).read_bytes() == (tmp_path / "out" / weights).read_bytes()
+
+
+def test_a_thought_that_no_request_can_end_is_not_measured(
+    command: Callable[[str], str], checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    template = TEMPLATE + "{% if add_generation_prompt %}<think>\n{% endif %}"
+    source = copy_with_template(checkpoint("llama"), tmp_path / "reasoning", template)
+    with pytest.raises(InputError, match="opens a thought whatever it is asked.*Use --thinking on"):
+        run_prune_served(asked(source, prompt_files), tmp_path / "out", command("keeps"))
+    assert not (tmp_path / "log").exists()  # no server was started
 
 
 @pytest.mark.long

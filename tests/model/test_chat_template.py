@@ -21,6 +21,7 @@ from prosafeprune.model.chat_template import (
     render,
     require_chat_template,
     set_thinking,
+    with_opened_thought,
 )
 from prosafeprune.model.template_process import TemplateProcess
 from prosafeprune.prompts.conversation import as_prompt
@@ -205,6 +206,24 @@ def test_a_template_without_the_switch_cannot_be_asked_to_think() -> None:
     assert not set_thinking(tokenizer, "off", "m")
     with pytest.raises(InputError, match="m cannot switch it"):
         set_thinking(tokenizer, "on", "m")
+
+
+@pytest.mark.parametrize(
+    ("template", "thinking", "answer", "marked"),
+    [
+        (R1, "on", "Okay, the user wants a", "<think>Okay, the user wants a"),
+        (R1, "on", "They greet.\n</think>\n\nHello!", "They greet.\n</think>\n\nHello!"),
+        (R1, "off", "Hello!", "Hello!"),
+        (DEEPSEEK, "on", "Okay", "<think>Okay"),
+        (QWEN3, "on", "Hello!", "Hello!"),  # whose models open the thought themselves
+    ],
+)
+def test_a_thought_that_the_template_opened_is_known_where_the_answer_ends_in_it(
+    template: str, thinking: str, answer: str, marked: str
+) -> None:
+    tokenizer = tokenizer_with(template)
+    set_thinking(tokenizer, thinking, "m")
+    assert with_opened_thought(tokenizer, "Hi", answer) == marked
 
 
 THOUGHT_DROPPED = (

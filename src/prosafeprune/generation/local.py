@@ -13,6 +13,7 @@ from prosafeprune.generation.decoding import TokenChoice, decode
 from prosafeprune.generation.prompt_batches import ChatPromptBatches, MakePromptBatches
 from prosafeprune.generation.thought_tokens import AnswerDecoder
 from prosafeprune.model.batches import BatchSize, cache_bytes_per_token
+from prosafeprune.model.chat_template import with_opened_thought
 from prosafeprune.model.loading import LoadedModel, dtype_name
 from prosafeprune.model.replicas import ReplicatedModel
 
@@ -66,7 +67,9 @@ class LocalGenerator:
             choice = TokenChoice(decoding.temperature, [f"{decoding.seed} {prompts[i]}" for i in indices])
             decoder = batches.decoder(indices)
             for row, ids, finished in decode(decoder, self.loaded.end_ids, decoding.max_new_tokens, choice):
-                yield indices[row], Answer(self.decode(ids).strip(), finished, len(ids) + finished)
+                index = indices[row]
+                text = with_opened_thought(self.loaded.tokenizer, prompts[index], self.decode(ids).strip())
+                yield index, Answer(text, finished, len(ids) + finished)
             self.batch_sizes.append(len(indices))
 
         yield from self.batch_size.stream(order, answer_batch)

@@ -25,6 +25,7 @@ from prosafeprune.interactive.save_model import ModelSaver, command, output_fold
 from prosafeprune.jobs.served_model import ServedModel, Side
 from prosafeprune.judges import Exchange, Judge, Verdict
 from prosafeprune.judges.judging import judge_answers
+from prosafeprune.model.chat_template import with_opened_thought
 from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
 from prosafeprune.requests.chat import PlaygroundRequest
 from prosafeprune.serving.corrections import Applied
@@ -167,12 +168,17 @@ class Playground:
                     events.put_nowait(as_event({"side": side, **_shown(piece)}))
             if asked.kind == "harmful":
                 events.put_nowait(as_event({"side": side, "text": printable(shorten(text, HARMFUL_ANSWER_CHARACTERS))}))
-            [verdict] = await in_daemon(partial(judge_answers, self.judge, [Exchange(asked.prompt, text)]))
+            verdict = await in_daemon(partial(self._judged, asked.prompt, text))
             events.put_nowait(as_event({"side": side, "verdict": _verdict(verdict)}))
         except Exception as error:  # noqa: BLE001 - reported to the page
             events.put_nowait(as_event(as_http_error(error).content))
         finally:
             events.put_nowait(None)
+
+    def _judged(self, prompt: str, text: str) -> Verdict:
+        answer = with_opened_thought(self.served.engine.loaded.tokenizer, prompt, text)
+        [verdict] = judge_answers(self.judge, [Exchange(prompt, answer)])
+        return verdict
 
 
 def _shown(piece: Piece) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from prosafeprune.jobs.prune_unmeasured import LayerwisePruning, prune_streamed,
 from prosafeprune.jobs.safety_gate import SafetyFloorError, output_measured_inside
 from prosafeprune.judges import Judge
 from prosafeprune.judges.registry import make_judge
-from prosafeprune.model.chat_template import set_thinking, thinking_variables
+from prosafeprune.model.chat_template import always_opens_thought, set_thinking, thinking_variables
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.loading import load_tokenizer
 from prosafeprune.model.source import model_hash
@@ -88,8 +88,8 @@ def _measure(
     prepared: PreparedRun, judge: Judge, command: str, folder: Path, made_by: dict[str, Any], title: str
 ) -> Measurement:
     recipe = prepared.recipe
+    extra = _switched_thinking(prepared, folder)
     with serving(command, folder, prepared.reporter) as url:
-        extra = _switched_thinking(prepared, folder)
         generator = EndpointGenerator(url, str(folder), system=recipe.system, extra=extra, reporter=prepared.reporter)
         generator.check()
         identity = {
@@ -107,10 +107,19 @@ def _measure(
 
 
 def _switched_thinking(prepared: PreparedRun, folder: Path) -> dict[str, Any]:
-    """Return the request field that makes a server think as in calibration; none where the template has no switch."""
+    """Return the request field that makes a server think as in calibration; none where the template has no switch.
+
+    Raises:
+        InputError: only ending the thought that the template opens keeps the model from it, which no request can ask.
+    """
     recipe, name = prepared.recipe, prepared.source.name
     tokenizer = load_tokenizer(folder, name, trust_remote_code=recipe.trust_remote_code, system=recipe.system)
     switches = set_thinking(tokenizer, recipe.thinking, name)
+    if recipe.thinking == "off" and always_opens_thought(tokenizer):
+        raise InputError(
+            f"--thinking off: the chat template of {name} opens a thought whatever it is asked, so behind a server the "
+            "model thinks. Use --thinking on, with --max-new-tokens for thought and answer."
+        )
     return {"chat_template_kwargs": thinking_variables(recipe.thinking == "on")} if switches else {}
 
 

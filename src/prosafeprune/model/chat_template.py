@@ -24,7 +24,7 @@ LIST_OF_PARTS = re.compile(r"""\[\{['"]type['"]: ['"]text['"]""")
 """How a list of a message's parts looks where a template writes it as it is."""
 THINKING = "prosafeprune_thinking"
 """Attribute of a tokenizer: whether the model thinks before it answers any prompt; without it, it does not."""
-THOUGHT_END = "</think>"
+THOUGHT_START, THOUGHT_END = "<think>", "</think>"
 MARK = "prosafeprune-mark"
 """Text put in place of a prompt, to see where the template writes it."""
 SYSTEM_PROMPT = "prosafeprune_system_prompt"
@@ -153,7 +153,7 @@ def render(tokenizer: Any, prompt: str, system: str | None = None, history: Sequ
     """
     own, turns = split_system(prompt)
     turns = (*history, *turns)
-    thinking = getattr(tokenizer, THINKING, False) or thinks(prompt)
+    thinking = _thinks_before(tokenizer, prompt)
     system_turn = _system_turn(tokenizer, own, system)
     if system_turn:
         text, _ = _rendered(tokenizer, [*system_turn, *turns], thinking=thinking)
@@ -177,6 +177,25 @@ def render(tokenizer: Any, prompt: str, system: str | None = None, history: Sequ
         f"{beginning(turns[0][1], 60)!r} ({reason}). Where user and assistant must alternate, the user first, "
         "change or leave out this prompt; else correct the template."
     )
+
+
+def always_opens_thought(tokenizer: Any) -> bool:
+    """Return whether the template opens a thought even when asked not to, so that the prompt has to end it."""
+    text, _ = _rendered(tokenizer, [*_system_turn(tokenizer), ("user", "Hello")])
+    return text is not None and _opens_thought(text)
+
+
+def with_opened_thought(tokenizer: Any, prompt: str, answer: str) -> str:
+    """Return an answer that ended within a thought with the marker that opens it, where the template wrote that one.
+
+    Otherwise nothing in the text says that it is a thought. One that is closed can be recognised by that.
+
+    Raises:
+        InputError: as :func:`render` does.
+    """
+    if not _thinks_before(tokenizer, prompt) or THOUGHT_START in answer or THOUGHT_END in answer:
+        return answer
+    return f"{THOUGHT_START}{answer}" if _opens_thought(render(tokenizer, prompt)) else answer
 
 
 def end_of_turn_ids(tokenizer: Any, known: Any) -> list[int]:
@@ -280,5 +299,13 @@ def _said(role: str, words: str) -> str:
 
 def _ready_for_answer(text: str, thinking: bool) -> str:
     # Some templates open a thought whatever they are asked: end it, unless the model is to think.
-    opened = text.rstrip().endswith("<think>") and not thinking
+    opened = _opens_thought(text) and not thinking
     return f"{text.rstrip()}\n\n{THOUGHT_END}\n\n" if opened else text
+
+
+def _opens_thought(text: str) -> bool:
+    return text.rstrip().endswith(THOUGHT_START)
+
+
+def _thinks_before(tokenizer: Any, prompt: str) -> bool:
+    return getattr(tokenizer, THINKING, False) or thinks(prompt)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -31,7 +33,7 @@ from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.device_placement import choose_device
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.parallel.process_group import Follower, Leader, Mailbox
+from prosafeprune.parallel.process_group import MAX_BYTES_IN_STORE, Follower, Leader, Mailbox
 
 CPU = torch.device("cpu")
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -208,6 +210,37 @@ def test_new_work_ends_what_is_left_of_the_old(leader: Leader) -> None:
         arrived += _take(leader.arrived(), 3)
     leader.give(keys_of_state)
     assert list(leader.remaining()) == [(1, ["begun"])]
+
+
+def large(state: dict[str, Any]) -> Iterator[bytes]:
+    yield bytes(2 * MAX_BYTES_IN_STORE)
+
+
+def test_a_large_result_that_nobody_waits_for_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As when the first process fails at its own share: between processes, what is sent waits until it is taken.
+    sent: queue.Queue[torch.Tensor] = queue.Queue()
+    taken = threading.Semaphore(0)
+
+    def send(tensor: torch.Tensor, dst: int) -> None:
+        sent.put(tensor)
+        assert taken.acquire(timeout=60)
+
+    def recv(tensor: torch.Tensor, src: int) -> None:
+        tensor.copy_(sent.get(timeout=60))
+        taken.release()
+
+    monkeypatch.setattr(distributed, "send", send)
+    monkeypatch.setattr(distributed, "recv", recv)
+    mailbox = Mailbox(distributed.HashStore())
+    leader = Leader(mailbox, 2)
+    follower = threading.Thread(target=Follower(mailbox, 1).work, daemon=True)
+    follower.start()
+    leader.give(large)
+    while sent.empty():
+        time.sleep(0.01)
+    leader.dismiss()
+    follower.join(10)
+    assert not follower.is_alive()
 
 
 def _take(items: Iterator[Any], count: int) -> list[Any]:

@@ -132,12 +132,21 @@ class Leader:
     def dismiss(self) -> None:
         """Let the followers exit; only the leader's exit code counts."""
         with suppress(RuntimeError, ProSafePruneError):  # they may be gone already
+            work, unfinished = self._given, self._awaited
             self._send(_Leave())
             until = time.monotonic() + FAREWELL_SECONDS
             while self._awaited and time.monotonic() < until:
+                self._discard(work, unfinished)
                 for _ in self.arrived():
                     pass
                 time.sleep(POLL_SECONDS)
+
+    def _discard(self, work: int, unfinished: dict[int, int]) -> None:
+        """Take the further results of abandoned work: a follower that sends a large one waits until it is taken."""
+        for rank in unfinished:
+            while self._mailbox.has(key := _result_key(work, rank, unfinished[rank])):
+                self._mailbox.take(key, partial(distributed.recv, src=rank))
+                unfinished[rank] += 1
 
     def _send(self, message: Work | _Leave) -> None:
         self._given += 1

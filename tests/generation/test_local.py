@@ -192,10 +192,20 @@ def test_an_answer_cut_in_a_thought_that_the_template_opened_is_not_judged() -> 
     assert spoken_part(thought.text) == ""
 
 
-def test_a_template_that_writes_the_date_writes_the_same_one_every_day() -> None:
+@pytest.mark.parametrize(
+    ("date", "written"),
+    [
+        ("strftime_now('%d %b %Y')", "01 Jan 2025"),  # Llama 3.2
+        ("strftime_now('%Y-%m-%d')", "2025-01-01"),  # gpt-oss
+        ("strftime_now('%d %B %Y')", "01 January 2025"),  # SmolLM3
+        ("strftime_now('%A, %B %-d, %Y, %H:%M')", "Wednesday, January 1, 2025, 00:00"),
+        ("strftime_now('%d') | int + strftime_now('%m') | int", "2"),  # those that work out the day before
+    ],
+)
+def test_a_template_that_writes_the_date_writes_the_same_one_every_day(date: str, written: str) -> None:
     tokenizer = make_tokenizer()
-    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + tokenizer.chat_template
-    assert render(tokenizer, "Hi").startswith("01 Jan 2025")
+    tokenizer.chat_template = f"{{{{ {date} }}}}" + tokenizer.chat_template
+    assert render(tokenizer, "Hi").startswith(f"{written}<")
 
 
 def test_a_model_without_positions_or_kept_logits_is_run_without_them() -> None:

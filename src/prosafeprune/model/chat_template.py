@@ -10,16 +10,11 @@ from typing import Any
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.model import template_process
+from prosafeprune.model.template_date import FIXED_DATE
 from prosafeprune.model.template_process import TemplateError, TemplateLimitError
 from prosafeprune.prompts.conversation import Turn, last_turn, split_system, thinks, with_last_turn
 from prosafeprune.text import beginning
 
-FIXED_DATE = (
-    "{%- macro strftime_now(format) -%}"
-    "{{- {'%Y-%m-%d': '2025-01-01', '%B %d, %Y': 'January 01, 2025'}.get(format, '01 Jan 2025') -}}"
-    "{%- endmacro -%}"
-)
-"""Text put before templates that write today's date: results must not depend on the day."""
 LIST_OF_PARTS = re.compile(r"""\[\{['"]type['"]: ['"]text['"]""")
 """How a list of a message's parts looks where a template writes it as it is."""
 THINKING = "prosafeprune_thinking"

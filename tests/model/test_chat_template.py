@@ -182,6 +182,7 @@ def test_known_end_tokens_are_kept() -> None:
 QWEN3 = TEMPLATE + "{% if add_generation_prompt and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
 DEEPSEEK = TEMPLATE + "{% if add_generation_prompt %}{{ '<think>' if thinking else '</think>' }}{% endif %}"
 R1 = TEMPLATE + "{% if add_generation_prompt %}<think>\n{% endif %}"
+EXAONE_DEEP = R1.replace("think", "thought")
 
 
 @pytest.mark.parametrize(
@@ -190,6 +191,7 @@ R1 = TEMPLATE + "{% if add_generation_prompt %}<think>\n{% endif %}"
         (QWEN3, "</think>\n\n", "<|assistant|>"),
         (DEEPSEEK, "<|assistant|></think>", "<|assistant|><think>"),
         (R1, "</think>\n\n", "<think>\n"),
+        (EXAONE_DEEP, "<thought>\n\n</thought>\n\n", "<thought>\n"),
     ],
 )
 def test_thinking_is_off_unless_it_is_asked_for(template: str, off: str, on: str) -> None:
@@ -215,6 +217,8 @@ def test_a_template_without_the_switch_cannot_be_asked_to_think() -> None:
         (R1, "on", "They greet.\n</think>\n\nHello!", "They greet.\n</think>\n\nHello!"),
         (R1, "off", "Hello!", "Hello!"),
         (DEEPSEEK, "on", "Okay", "<think>Okay"),
+        (EXAONE_DEEP, "on", "Okay", "<think>Okay"),
+        (EXAONE_DEEP, "on", "Okay.</thought>Hello!", "Okay.</thought>Hello!"),
         (QWEN3, "on", "Hello!", "Hello!"),  # whose models open the thought themselves
     ],
 )

@@ -20,6 +20,8 @@ LIST_OF_PARTS = re.compile(r"""\[\{['"]type['"]: ['"]text['"]""")
 THINKING = "prosafeprune_thinking"
 """Attribute of a tokenizer: whether the model thinks before it answers any prompt; without it, it does not."""
 THOUGHT_START, THOUGHT_END = "<think>", "</think>"
+OPENED_THOUGHT = re.compile(r"<((?:\w+[:_])?(?:think|thought))>\s*\Z")
+"""How a prompt ends whose template opens the thought; EXAONE Deep's is called ``thought``."""
 MARK = "prosafeprune-mark"
 """Text put in place of a prompt, to see where the template writes it."""
 SYSTEM_PROMPT = "prosafeprune_system_prompt"
@@ -177,7 +179,7 @@ def render(tokenizer: Any, prompt: str, system: str | None = None, history: Sequ
 def always_opens_thought(tokenizer: Any) -> bool:
     """Return whether the template opens a thought even when asked not to, so that the prompt has to end it."""
     text, _ = _rendered(tokenizer, [*_system_turn(tokenizer), ("user", "Hello")])
-    return text is not None and _opens_thought(text)
+    return text is not None and OPENED_THOUGHT.search(text) is not None
 
 
 def with_opened_thought(tokenizer: Any, prompt: str, answer: str) -> str:
@@ -190,7 +192,8 @@ def with_opened_thought(tokenizer: Any, prompt: str, answer: str) -> str:
     """
     if not _thinks_before(tokenizer, prompt) or THOUGHT_START in answer or THOUGHT_END in answer:
         return answer
-    return f"{THOUGHT_START}{answer}" if _opens_thought(render(tokenizer, prompt)) else answer
+    opened = OPENED_THOUGHT.search(render(tokenizer, prompt))
+    return answer if opened is None or f"</{opened[1]}>" in answer else f"{THOUGHT_START}{answer}"
 
 
 def end_of_turn_ids(tokenizer: Any, known: Any) -> list[int]:
@@ -294,12 +297,8 @@ def _said(role: str, words: str) -> str:
 
 def _ready_for_answer(text: str, thinking: bool) -> str:
     # Some templates open a thought whatever they are asked: end it, unless the model is to think.
-    opened = _opens_thought(text) and not thinking
-    return f"{text.rstrip()}\n\n{THOUGHT_END}\n\n" if opened else text
-
-
-def _opens_thought(text: str) -> bool:
-    return text.rstrip().endswith(THOUGHT_START)
+    opened = None if thinking else OPENED_THOUGHT.search(text)
+    return text if opened is None else f"{text.rstrip()}\n\n</{opened[1]}>\n\n"
 
 
 def _thinks_before(tokenizer: Any, prompt: str) -> bool:

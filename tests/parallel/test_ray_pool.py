@@ -70,8 +70,16 @@ def test_a_lost_workers_work_is_given_to_another(address: str, tmp_path: Path) -
 
 
 @pytest.mark.long
-def test_a_worker_that_ray_ends_for_want_of_memory_is_lost(
-    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error",
+    [
+        ray.exceptions.OutOfMemoryError("The node was low on memory."),
+        ray.exceptions.ObjectLostError("00", None, ""),  # a machine is lost with a result not yet fetched
+    ],
+    ids=["out of memory", "result lost"],
+)
+def test_a_worker_that_ray_ends_or_whose_result_is_gone_is_lost(
+    error: Exception, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, failures = ray.get, 1
 
@@ -79,7 +87,7 @@ def test_a_worker_that_ray_ends_for_want_of_memory_is_lost(
         nonlocal failures
         if failures:
             failures -= 1
-            raise ray.exceptions.OutOfMemoryError("The node was low on memory.")
+            raise error
         return found(reference)
 
     with connected(address) as cluster:

@@ -134,7 +134,11 @@ class Pool:
         except ray.exceptions.ActorUnschedulableError:  # its machine is gone
             self._workers.remove(worker)
             self._waiting.appendleft(task)
-        except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError):  # Ray ends one that takes too much
+        except (
+            ray.exceptions.RayActorError,
+            ray.exceptions.OutOfMemoryError,  # Ray ends one that takes too much
+            ray.exceptions.ObjectLostError,  # its machine is gone with a result that nobody had fetched
+        ):
             ray.kill(worker.actor)
             worker.actor = None  # replaced at its next task
             self._losses[task] += 1

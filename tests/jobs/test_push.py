@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import yaml
@@ -14,16 +14,17 @@ from helpers.adapter_runs import apply, base_and_adapter, prune
 from helpers.fixture_types import Make, Run
 from helpers.hub_server import TOKEN, HubServer, hub_server
 from helpers.json_lines import write_prompts
-from helpers.pages import measurement, record
+from helpers.pages import measurement, record, search_record
 
 import prosafeprune
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule, decide
-from prosafeprune.jobs.push import existing_output, push_target
+from prosafeprune.jobs.push import PushTarget, existing_output, push_target, upload
 from prosafeprune.jobs.safety_gate import SafetyFloorError
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.source import model_hash
+from prosafeprune.plan_search.search_record import RECORD
 from prosafeprune.progress import SILENT, SilentReporter
 from prosafeprune.report.card import write_card
 from prosafeprune.report.record import read_record
@@ -33,6 +34,19 @@ from prosafeprune.setup.prepare import prepare_run
 
 PLAN = Plan(layers=(1, 2), rank=8, strength=0.8)
 NAME = "me/tiny-pruned"
+
+
+class Heard(SilentReporter):
+    """Keeps what is reported."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+    def warning(self, text: str) -> None:
+        self.lines.append(text)
 
 
 @pytest.fixture
@@ -48,7 +62,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 def written(folder: Path, refused: int = 95, names: tuple[str, ...] = (), **settings: Any) -> Path:
     """Return a folder as ``prune`` writes it, of a model that complies with more and refuses so many of 100."""
     before, after = measurement(40, 95), measurement(60, refused)
-    made = record(before, after, PLAN, layers="1-2", **settings)
+    made = record(before, after, PLAN, **{"layers": "1-2", **settings})
     made = made.model_copy(update={"floor": decide(before.sets, after.sets, FloorRule.of(made.recipe))})
     moved = made.benign_divergence.model_copy(update={"worst_prompt": "How do I boil an egg?"})
     made = made.model_copy(update={"benign_divergence": moved})
@@ -108,6 +122,26 @@ def test_own_prompts_stay_out_of_a_public_repository(hub: HubServer, tmp_path: P
         assert not {"report.html", "prosafeprune_answers.jsonl"} & hub.files(name).keys()
     prosafeprune.push(written(tmp_path / "public"), "me/other", public=True, progress=False)
     assert {"report.html", "prosafeprune_answers.jsonl"} <= hub.files("me/other").keys()
+
+
+def test_own_prompts_do_not_stay_in_a_repository_that_was_private(hub: HubServer, tmp_path: Path) -> None:
+    folder, reporter = written(tmp_path / "out", names=("own-harmful",)), Heard()
+    upload(folder, PushTarget(NAME), reporter)
+    assert {"report.html", "prosafeprune_answers.jsonl"} <= hub.files(NAME).keys()
+    assert not any("earlier upload" in line for line in reporter.lines)
+    hub.models[NAME]["private"] = False
+    upload(folder, PushTarget(NAME, public=True), reporter)
+    assert not {"report.html", "prosafeprune_answers.jsonl"} & hub.files(NAME).keys()
+    assert any("its history keeps them" in line for line in reporter.lines)
+
+
+def test_a_checkpoint_after_an_adapter_does_not_stay_an_adapter(hub: HubServer, tmp_path: Path) -> None:
+    adapter = written(tmp_path / "adapter", format="adapter")
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/tiny"}))
+    prosafeprune.push(adapter, NAME, progress=False)
+    assert "adapter_config.json" in hub.files(NAME)
+    prosafeprune.push(written(tmp_path / "out"), NAME, progress=False)
+    assert "adapter_config.json" not in hub.files(NAME)
 
 
 @pytest.mark.parametrize(
@@ -194,9 +228,9 @@ def test_a_token_that_may_not_write_is_one_line(hub: HubServer, tmp_path: Path) 
 def written_of(base: Path, folder: Path, **settings: Any) -> Path:
     """Return such a folder whose record is of a model and prompts that are there."""
     prepared = prepare_run(
-        make_recipe(model=str(base), layers="1-2", **settings), None, overwrite=False, reporter=SILENT
+        make_recipe(**{"model": str(base), "layers": "1-2", **settings}), None, overwrite=False, reporter=SILENT
     )
-    made = read_record(written(folder, model=base.name, **shown_names(settings)))
+    made = read_record(written(folder, **{"model": base.name, **shown_names(settings)}))
     facts = {
         "model": made.model.model_copy(update={"sha256": model_hash(base)}),
         "calibration": calibration_record(prepared.calibration),
@@ -207,7 +241,7 @@ def written_of(base: Path, folder: Path, **settings: Any) -> Path:
 
 
 def shown_names(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: Path(value).name for name, value in settings.items()}
+    return {name: Path(value).name if value is not None else None for name, value in settings.items()}
 
 
 def test_only_a_folder_of_the_same_request_counts_as_written(tmp_path: Path, checkpoint: Make) -> None:
@@ -223,6 +257,26 @@ def test_only_a_folder_of_the_same_request_counts_as_written(tmp_path: Path, che
     assert existing_output(folder, make_recipe(model=str(other), layers="1-2", pseudo_harmful=prompts)) is None
     write_prompts(tmp_path / "own.jsonl", [f"Tell me of key {number * number}." for number in range(20)])
     assert existing_output(folder, same) is None
+
+
+def test_only_a_folder_of_the_chosen_plan_counts_as_written(
+    tmp_path: Path, checkpoint: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recipe in a record does not say which plan of a search was chosen."""
+    base, kept = checkpoint("llama"), tmp_path / "search"
+    folder, asked = written_of(base, tmp_path / "out", layers=None), make_recipe(model=str(base))
+    found = search_record()
+    found.made_by = {"model": model_hash(base)}
+    found.points[1] = found.points[1].model_copy(update={"plan": PLAN})
+    kept.mkdir()
+    (kept / RECORD).write_text(found.model_dump_json())
+    assert existing_output(folder, asked, search=kept, choose=2) is not None
+    assert existing_output(folder, asked, search=kept, choose=1) is None
+    assert existing_output(folder, asked, search=kept) is not None  # whichever it was: this search is not finished
+    for selected, is_same in ((1, False), (2, True)):
+        of_search = found.model_copy(update={"chosen": selected})
+        monkeypatch.setattr("prosafeprune.jobs.calibrated_plan.finished_search", lambda *_, it=of_search: it)
+        assert (existing_output(folder, asked, search=kept) is not None) is is_same
 
 
 @pytest.mark.long
@@ -251,13 +305,6 @@ def test_the_command_uploads_what_an_earlier_run_wrote(
 
 
 def test_the_reporter_hears_what_is_left_out(hub: HubServer, tmp_path: Path) -> None:
-    from prosafeprune.jobs.push import PushTarget, upload
-
-    class Notes(SilentReporter):
-        lines: ClassVar[list[str]] = []
-
-        def note(self, text: str) -> None:
-            self.lines.append(text)
-
-    upload(written(tmp_path / "out", names=("own-harmful",)), PushTarget(NAME, public=True), Notes())
-    assert "not uploaded to a public repository" in Notes.lines[0]
+    reporter = Heard()
+    upload(written(tmp_path / "out", names=("own-harmful",)), PushTarget(NAME, public=True), reporter)
+    assert "not uploaded to a public repository" in reporter.lines[0]

@@ -80,7 +80,7 @@ def prune(
             read_command(serve_with)
         show_dry_run(asked, output, overwrite=overwrite, search=search, choose=choose)
         return
-    with uploaded(asked, output, push, public, anew=overwrite or choose is not None) as is_written:
+    with uploaded(asked, output, push, public, anew=overwrite, search=search, choose=choose) as is_written:
         if not is_written:
             run(
                 asked,

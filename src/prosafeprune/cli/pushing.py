@@ -17,11 +17,14 @@ def uploaded(
     *,
     anew: bool,
     adapter: str | None = None,
+    search: Path | None = None,
+    choose: int | None = None,
 ) -> Iterator[bool]:
     """Check the target, give whether an earlier run wrote this model already, and upload it after the context.
 
-    ``adapter`` is what ``apply`` makes the model from. With ``anew`` an earlier run's model is not taken: it is to be
-    replaced, or may be of another plan. Without ``push`` and ``public`` nothing is uploaded.
+    ``adapter`` is what ``apply`` makes the model from, ``search`` and ``choose`` name the plan of ``prune``. With
+    ``anew`` an earlier run's model is not taken: it is to be replaced. Without ``push`` and ``public`` nothing is
+    uploaded.
 
     Raises InputError when the target cannot be used, or the upload fails.
     """
@@ -33,7 +36,7 @@ def uploaded(
 
     target = push_target(asked, output, push, public)
     assert target is not None and output is not None  # checked there
-    is_written = not anew and existing_output(output, asked, adapter) is not None
+    is_written = not anew and existing_output(output, asked, adapter, search=search, choose=choose) is not None
     with TerminalReporter() as reporter:
         if is_written:
             reporter.note(f"{output} is written already: only its upload is left.")

@@ -25,6 +25,7 @@ from prosafeprune.files.staging import MANIFEST
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.adapter_input import open_adapter
+from prosafeprune.jobs.calibrated_plan import known_plan
 from prosafeprune.jobs.safety_gate import SafetyFloorError, require_safe_record
 from prosafeprune.model.adapters import CONFIG as ADAPTER_CONFIG
 from prosafeprune.model.source import hub_is_reachable, is_hub_id, model_hash
@@ -47,8 +48,9 @@ ANSWER_FILES = (EVIDENCE_FILE, REPORT_FILE)
 NOT_FOR_ALL = (*USERS_SETS, MEASURED_BEFORE)
 """Name prefixes of sets that are, or may hold, the user's prompts."""
 COMMIT = "Upload a model pruned by prosafeprune"
-STALE_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
-"""Removed from the repository if this model does not have them: shards of an earlier upload."""
+STALE = ("*.safetensors", "*.safetensors.index.json", ADAPTER_CONFIG)
+"""Removed from the repository if this model does not have them: shards of an earlier upload, and the file that would
+make a checkpoint load as the adapter it once was."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +99,34 @@ def push_target(
     return target
 
 
-def existing_output(output: Path, asked: Recipe | ApplyRequest, adapter: str | None = None) -> Record | None:
+def existing_output(
+    output: Path,
+    asked: Recipe | ApplyRequest,
+    adapter: str | None = None,
+    *,
+    search: Path | None = None,
+    choose: int | None = None,
+) -> Record | None:
     """Return the record in ``output`` if an earlier run of the same request wrote it, so that only its upload is left.
 
-    None where there is no such folder; another one is refused when it is to be written. ``adapter`` is what ``apply``
-    makes the model from.
+    None where there is no such folder; another one is refused when it is to be written.
+
+    Args:
+        adapter: what ``apply`` makes the model from.
+        search: folder of the search that ``prune`` takes its plan from; None: that in the cache.
+        choose: number of the plan of that search; None: the one it selected.
+
+    Raises:
+        InputError: something in the request, or the search that is named, cannot be used.
+        NoPlanError: the search selected no plan, and none is chosen.
     """
     try:
         record = read_record(output)
     except InputError:  # none, an unmeasured one, or one of another version
         return None
     if isinstance(asked, Recipe):
-        return record if record.recipe == shareable(asked) and _is_of_same_inputs(record, asked) else None
+        is_same = record.recipe == shareable(asked) and _is_of_same_inputs(record, asked, search, choose)
+        return record if is_same else None
     assert adapter is not None
     own = open_adapter(adapter)
     written = (record.recipe.format, record.recipe.model, record.model.sha256, record.plan, record.submodules)
@@ -117,12 +135,17 @@ def existing_output(output: Path, asked: Recipe | ApplyRequest, adapter: str | N
     return record if written == same else None
 
 
-def _is_of_same_inputs(record: Record, asked: Recipe) -> bool:
-    """Return whether the model and the prompts that a recipe names are still those of the record.
+def _is_of_same_inputs(record: Record, asked: Recipe, search: Path | None, choose: int | None) -> bool:
+    """Return whether model, prompts and plan that a command names are still those of the record.
 
-    The recipe in a record has names alone, and other files may have the same ones.
+    The recipe in a record has names alone, and other files may have the same ones. It does not say which plan of a
+    search was chosen.
     """
     prepared = prepare_run(asked, None, overwrite=False, reporter=SILENT)
+    if asked.layers is None:
+        plan = known_plan(prepared, record.judge, search, choose).plan
+        if plan is not None and plan != record.plan:  # None: that search is no longer there
+            return False
     return (
         record.model.sha256 == model_hash(prepared.source.path)
         and record.calibration == calibration_record(prepared.calibration)
@@ -146,9 +169,10 @@ def upload(folder: Path, target: PushTarget, reporter: Reporter) -> str:
     if record.adapter_sha256 is not None:
         _require_base_on_hub(folder)
     api = _api()
-    left_out = [MANIFEST]
+    left_out, stale = [MANIFEST], [*STALE]
     if target.public and any(name.startswith(NOT_FOR_ALL) for name in record.evaluation):
         left_out += ANSWER_FILES
+        stale += ANSWER_FILES
         reporter.note(
             f"{' and '.join(ANSWER_FILES)} hold your own prompts: they are not uploaded to a public repository."
         )
@@ -157,14 +181,24 @@ def upload(folder: Path, target: PushTarget, reporter: Reporter) -> str:
         f"The model is in {folder}. To resume the upload, run the same command again, or call {call} in Python."
     ):
         # Again: hours have passed since the check before the long work.
-        _check_repository(api, target)
+        _warn_of_shown([file for file in _check_repository(api, target) if file in left_out], target, reporter)
         made = api.create_repo(target.repository, private=not target.public, exist_ok=True)
         send = partial(api.upload_folder, repo_id=target.repository, folder_path=folder, commit_message=COMMIT)
         with reporter.stage(f"Uploading to {target.repository}", 1) as advance:
             send(allow_patterns=[RECORD_FILE])  # first: it marks the repository as ours if the rest is interrupted
-            send(ignore_patterns=left_out, delete_patterns=STALE_WEIGHTS)
+            send(ignore_patterns=left_out, delete_patterns=stale)
             advance(1)
     return str(made)
+
+
+def _warn_of_shown(files: Sequence[str], target: PushTarget, reporter: Reporter) -> None:
+    """Warn of files with the user's prompts that were uploaded while a repository was private."""
+    if files:
+        reporter.warning(
+            f"{target.repository}: holds {' and '.join(files)} of an earlier upload, with your own prompts. They are "
+            "removed now, but its history keeps them: delete the repository on the hub and upload again if nobody may "
+            "read them."
+        )
 
 
 def _require_base_on_hub(adapter: Path) -> None:
@@ -188,8 +222,11 @@ def _api() -> HfApi:
     return HfApi(token=token)
 
 
-def _check_repository(api: HfApi, target: PushTarget) -> None:
-    """Raise InputError when the token is refused, or the repository cannot take the model."""
+def _check_repository(api: HfApi, target: PushTarget) -> list[str]:
+    """Return the repository's files, none if it is new.
+
+    Raises InputError when the token is refused, or the repository cannot take the model.
+    """
     from huggingface_hub.errors import RepositoryNotFoundError
 
     name = target.repository
@@ -198,14 +235,15 @@ def _check_repository(api: HfApi, target: PushTarget) -> None:
         try:
             there: Any = api.model_info(name)
         except RepositoryNotFoundError:
-            return
+            return []
     if not target.public and not there.private:
         raise InputError(f"--push {name}: the repository is public. Choose another, or give --public.")
     if target.public and there.private:
         raise InputError(f"--push {name}: the repository is private. Make it public on the hub, or leave out --public.")
-    files = _foreign([file.rfilename for file in there.siblings or []])
-    if files:
-        raise InputError(f"--push {name}: holds {files[0]}, which prosafeprune did not upload. Choose another name.")
+    files = [file.rfilename for file in there.siblings or []]
+    if foreign := _foreign(files):
+        raise InputError(f"--push {name}: holds {foreign[0]}, which prosafeprune did not upload. Choose another name.")
+    return files
 
 
 def _foreign(files: Sequence[str]) -> list[str]:

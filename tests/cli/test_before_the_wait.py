@@ -125,8 +125,11 @@ def test_a_dry_run_prints_plan_prompts_and_costs_and_loads_nothing(
     assert "harmful.jsonl" in shown
     assert not (tmp_path / "out").exists()
     out, _ = run.ok("search", checkpoint("llama"), "--dry-run")
-    assert "budget 8," in " ".join(out.split())
+    assert "budget 8, the best 4 plans measured" in " ".join(out.split())
     assert "answers of the pruned model" not in out
+    assert "bundled test" not in out  # a search sees none of these
+    out, _ = run.ok("search", checkpoint("llama"), "--dry-run", "--strategy", "paper")
+    assert "budget 8, all plans measured" in " ".join(out.split())
 
 
 def test_after_loading_one_line_says_how_long_it_takes(

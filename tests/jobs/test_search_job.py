@@ -82,6 +82,48 @@ def test_a_finished_search_is_read_not_repeated(
     assert (tmp_path / "search" / "search.json").read_bytes() == first
 
 
+@pytest.mark.usefixtures("few_prompts")
+def test_a_search_that_is_finished_with_more_trials_is_not_run_again(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ["-o", tmp_path / "search", *search_options]
+    run.ok("search", checkpoint("llama"), *folder)
+    monkeypatch.setattr("prosafeprune.jobs.calibrated_plan.load_run", lambda *_: pytest.fail("loaded all the same"))
+    _, err = run.ok("search", checkpoint("llama"), *folder, "--budget", 3)
+    assert "finished already" in err
+    assert json.loads((tmp_path / "search" / "finished.json").read_text())["budget"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("done", "wanted", "enough"),
+    [
+        ("8", "8", True),
+        ("20", "8", True),
+        ("8", "20", False),
+        ("1h", "8", False),
+        ("8", "1h", False),
+        ("x", "8", False),
+    ],
+)
+def test_when_a_budget_is_as_large(done: str, wanted: str, enough: bool) -> None:
+    assert searching.has_as_many_trials(done, wanted) is enough
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_the_folder_of_another_search_is_refused_before_the_model_is_loaded(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, other = tmp_path / "search", [*search_options, "--max-new-tokens", 4]
+    run.ok("search", checkpoint("llama"), "-o", folder, *search_options)
+    for job in ("calibrated_plan", "prune"):
+        monkeypatch.setattr(f"prosafeprune.jobs.{job}.load_run", lambda *_: pytest.fail("loaded all the same"))
+    run.refused(
+        "was made with other settings (max_new_tokens 3, now 4", "search", checkpoint("llama"), "-o", folder, *other
+    )
+    for more in ([], ["--dry-run"]):
+        run.refused("max_new_tokens 3, now 4", "prune", checkpoint("llama"), "--search", folder, *other, *more)
+
+
 @pytest.mark.long
 @pytest.mark.usefixtures("few_prompts")
 def test_prune_without_layers_searches_and_another_point_can_be_made_without_searching(
@@ -138,6 +180,8 @@ def test_the_papers_strategy_looks_for_the_peak_without_experts(
     paper = ["--strategy", "paper", "--budget", 1]
     run.ok("search", checkpoint("mixtral"), "-o", tmp_path / "search", *search_options, *paper)
     assert looked_at == ["q", "k", "v", "o"] * 3
+    page = (tmp_path / "search" / "report.html").read_text()
+    assert "plans were measured on validation prompts" in page and "were estimated" not in page
 
 
 @pytest.mark.usefixtures("few_prompts")

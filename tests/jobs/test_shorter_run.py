@@ -24,3 +24,10 @@ def test_nothing_is_named_where_all_is_set_or_it_is_a_draft() -> None:
     short = make_recipe(model="m", layers=1, samples=160, max_new_tokens=48, test_samples=100)
     assert shorter_run(short, LONG_RUN, is_searched=False) is None
     assert shorter_run(make_recipe(model="m", draft=True), LONG_RUN, is_searched=True) is None
+
+
+def test_only_options_that_the_command_has_and_uses_are_named() -> None:
+    hint = shorter_run(make_recipe(model="m"), LONG_RUN, is_searched=True, search_only=True)
+    assert hint is not None and "--max-new-tokens 48." in hint and "test-samples" not in hint
+    paper = shorter_run(make_recipe(model="m", strategy="paper"), LONG_RUN, is_searched=True)
+    assert paper is not None and "confirmations" not in paper

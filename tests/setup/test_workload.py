@@ -47,6 +47,12 @@ def test_a_search_costs_more_with_more_trials_and_a_budget_in_minutes_is_what_it
     assert (timed[2].read, timed[2].seconds) == (0, 300)
 
 
+def test_the_papers_strategy_measures_every_plan_that_it_tries(checkpoint: Make) -> None:
+    made = prepared_run(checkpoint("llama"), budget="10", strategy="paper", max_new_tokens=30)
+    _, base, search = stages_of(made, None, 3, search_only=True)
+    assert (search.read, search.written) == (10 * base.read, 10 * base.written)
+
+
 def test_the_time_left_of_a_search_is_in_proportion_to_what_the_base_models_answers_took(checkpoint: Make) -> None:
     made = prepared_run(checkpoint("llama"), budget="10", confirmations=3, max_new_tokens=30)
     _, base, search, best, *_ = stages_of(made, None, 3)

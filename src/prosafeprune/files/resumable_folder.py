@@ -65,10 +65,7 @@ class ResumableFolder:
         if before is None:
             self.write(MADE_BY, self.made_by)
             return
-        other = differing(before, self.made_by)
-        if other:
-            was = ", ".join(f"{name} {_shown(before.get(name))}, now {_shown(self.made_by[name])}" for name in other)
-            raise InputError(f"{path}: was made with other settings ({was}). {remedy}")
+        _require_same(path, before, self.made_by, remedy)
         if not ADDED_LATER.isdisjoint(self.made_by.keys() - before.keys()):  # from now on it is noticed
             self.write(MADE_BY, {**before, **self.made_by})
 
@@ -78,11 +75,11 @@ class ResumableFolder:
         Raises:
             InputError: it cannot be read, or is not an object.
         """
-        return self._read(name, dict)
+        return _read(self.path / name, dict)
 
     def read_list(self, name: str) -> Any:
         """Return the list in a JSON file; None when there is no file. Raises InputError as :meth:`read` does."""
-        return self._read(name, list)
+        return _read(self.path / name, list)
 
     def write(self, name: str, value: Any) -> None:
         """Write a JSON file that appears complete or not at all."""
@@ -92,22 +89,31 @@ class ResumableFolder:
         """Write a file that appears complete or not at all."""
         write_whole(self.path / name, content)
 
-    def _read(self, name: str, kind: type[Any]) -> Any:
-        file = self.path / name
-        if not file.exists():
-            return None
-        try:
-            if not file.is_file():
-                raise OSError("not a regular file")
-            if file.stat().st_size > MAX_JSON_BYTES:
-                raise OSError(f"larger than {MAX_JSON_BYTES / 1e6:g} MB")
-            value = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{file}: cannot be read ({reason}). Remove it, or choose another folder.") from error
-        if not isinstance(value, kind):
-            raise InputError(f"{file}: is damaged. Remove it, or choose another folder.")
-        return value
+
+def _read(file: Path, kind: type[Any]) -> Any:
+    """Return the value in a JSON file, None when there is no file. Raises InputError unless it is of that kind."""
+    if not file.exists():
+        return None
+    try:
+        if not file.is_file():
+            raise OSError("not a regular file")
+        if file.stat().st_size > MAX_JSON_BYTES:
+            raise OSError(f"larger than {MAX_JSON_BYTES / 1e6:g} MB")
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{file}: cannot be read ({reason}). Remove it, or choose another folder.") from error
+    if not isinstance(value, kind):
+        raise InputError(f"{file}: is damaged. Remove it, or choose another folder.")
+    return value
+
+
+def _require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any], remedy: str) -> None:
+    """Raise InputError when the contents of a folder depend on something else than ``now``."""
+    other = differing(before, now)
+    if other:
+        was = ", ".join(f"{name} {_shown(before.get(name))}, now {_shown(now[name])}" for name in other)
+        raise InputError(f"{path}: was made with other settings ({was}). {remedy}")
 
 
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -157,6 +163,17 @@ def require_usable(path: Path) -> None:
     """
     with claimed(path):
         _require_ours(path)
+
+
+def require_resumable(path: Path, made_by: Mapping[str, Any], remedy: str) -> None:
+    """Check, before the long work, that :class:`ResumableFolder` would take the folder ``path``, if there is one.
+
+    Nothing is written. Raises InputError when no run wrote it, or its contents depend on something else.
+    """
+    _require_ours(path)
+    before = _read(path / MADE_BY, dict)
+    if before is not None:
+        _require_same(path, before, json.loads(json.dumps(dict(made_by))), remedy)
 
 
 def _require_ours(path: Path) -> None:

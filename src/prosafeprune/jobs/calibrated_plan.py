@@ -19,7 +19,7 @@ from prosafeprune.files.cache import digest_of
 from prosafeprune.files.resumable_folder import require_usable
 from prosafeprune.files.staging import require_outside
 from prosafeprune.files.user_path import user_path
-from prosafeprune.jobs.search import finished_search, search, search_identity
+from prosafeprune.jobs.search import finished_search, require_resumable_search, search, search_identity
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
@@ -83,7 +83,7 @@ def known_plan(prepared: PreparedRun, judge: str, search_folder: Path | None, ch
         choose: number of the point of that search, however long it took; None: the one it selected.
 
     Raises:
-        InputError: there is no such folder, search or point, or the layers are given as well.
+        InputError: there is no such folder, search or point, it is another search, or the layers are given as well.
         NoPlanError: the search is finished and selected none.
     """
     recipe = prepared.recipe
@@ -98,6 +98,7 @@ def known_plan(prepared: PreparedRun, judge: str, search_folder: Path | None, ch
     finished = finished_search(prepared, judge, folder)
     if finished is None:
         require_search_folder(folder, recipe.model)
+        require_resumable_search(prepared, judge, folder)
         return KnownPlan(None, None, folder)
     prepared.reporter.note(
         f"This search is finished already: its plan is used, and its report is {folder / REPORT_FILE}."
@@ -193,6 +194,7 @@ def run_search(request: SearchRequest, folder: Path | None, reporter: Reporter, 
             reporter.note("This search is finished already. A larger --budget resumes it.")
             return SearchResult(finished, folder)
         require_usable(folder)
+        require_resumable_search(prepared, judge.name, folder)
         checkpoint = stack.enter_context(checkpoint_folder(prepared.source, prepared.output, prepared.reporter))
         run = load_run(prepared, checkpoint, judge)
         require_editable(run.anatomy)

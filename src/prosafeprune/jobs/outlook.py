@@ -35,7 +35,7 @@ LONG_RUN = 3600.0
 """Seconds from which settings for a shorter run are named."""
 SHORTER = {"samples": 160, "confirmations": 2, "max_new_tokens": 48, "test_samples": 100}
 """The smallest settings with which results were still good: docs/results.md, "The demo"."""
-OF_A_SEARCH = ("confirmations",)
+OF_A_SEARCH, OF_MEASURING = ("confirmations",), ("test_samples",)
 LOADED_PER_SECOND = 1e9
 """Bytes of weights read, checked and hashed per second; fewer from a slow disk."""
 
@@ -51,15 +51,13 @@ def estimated_cost(run: LoadedRun, plan: Plan | None) -> Cost:
     return Cost.estimated(stages_of(run, plan, run.anatomy.num_layers), speed, memory)
 
 
-def shorter_run(recipe: Recipe, seconds: float, *, is_searched: bool) -> str | None:
+def shorter_run(recipe: Recipe, seconds: float, *, is_searched: bool, search_only: bool = False) -> str | None:
     """Return a line with settings that make a long run shorter; None where it is short, or they are set already."""
     given = recipe.model_dump(include=set(SHORTER))
     smaller = {name: value for name, value in SHORTER.items() if given[name] is None or given[name] > value}
-    options = [
-        f"--{name.replace('_', '-')} {value}"
-        for name, value in smaller.items()
-        if is_searched or name not in OF_A_SEARCH
-    ]
+    confirms = is_searched and recipe.strategy == "auto"  # the paper's strategy measures all
+    without = (() if confirms else OF_A_SEARCH) + (OF_MEASURING if search_only else ())
+    options = [f"--{name.replace('_', '-')} {value}" for name, value in smaller.items() if name not in without]
     if seconds < LONG_RUN or not options or recipe.is_draft:
         return None
     budget = " --budget bounds the search alone." if is_searched else ""
@@ -96,8 +94,8 @@ def dry_run(prepared: PreparedRun, known: KnownPlan, judge: str, *, search_only:
     speed = speed_on(prepared.source, prepared.recipe)
     tables = [
         Grid("Nothing is loaded or written", ["", ""], facts),
-        _prompts(prepared, is_searched=known.plan is None),
-        _times(prepared, known.plan, model, stages, speed),
+        _prompts(prepared, is_searched=known.plan is None, search_only=search_only),
+        _times(prepared, known.plan, model, stages, speed, search_only=search_only),
     ]
     return tables if search_only or prepared.source.is_gguf else [*tables, _ways(prepared, known.plan, model, speed)]
 
@@ -183,13 +181,14 @@ def _measuring(recipe: Recipe, judge: str) -> list[list[str]]:
 def _plan_in_words(recipe: Recipe, known: KnownPlan) -> str:
     plan = known.plan
     if plan is None:
-        effort = f"budget {recipe.budget}, the best {recipe.confirmations} plans measured"
+        most = "all" if recipe.strategy == "paper" else f"the best {recipe.confirmations}"
+        effort = f"budget {recipe.budget}, {most} plans measured"
         return f"searched for: {effort}; kept in {known.folder}"
     words = f"layers:strength {plan_layers(plan)}, {plan.operator_in_words}"
     return words if known.search is None else f"{words}, found by the search in {known.folder}"
 
 
-def _prompts(prepared: PreparedRun, *, is_searched: bool) -> Grid:
+def _prompts(prepared: PreparedRun, *, is_searched: bool, search_only: bool) -> Grid:
     def row(use: str, prompts: PromptSet) -> list[str]:
         return [use, prompts.prompt_class.in_words, str(len(prompts)), prompts.source]
 
@@ -199,7 +198,7 @@ def _prompts(prepared: PreparedRun, *, is_searched: bool) -> Grid:
         for name, prompts in prepared.validation.items():
             both = (*prompts.prompts, *prepared.confirmation[name].prompts)
             rows.append(row("validation", replace(prompts, prompts=both)))
-    if prepared.recipe.unmeasured:
+    if prepared.recipe.unmeasured or search_only:  # a search sees no test prompts
         return Grid("Prompts", headings, rows)
     rows += [row("measuring", test_set.prompts) for test_set in prepared.evaluation]
     rows += [row("spot check", test_set.prompts) for test_set in prepared.spot_check]
@@ -208,7 +207,15 @@ def _prompts(prepared: PreparedRun, *, is_searched: bool) -> Grid:
     return Grid("Prompts", headings, rows)
 
 
-def _times(prepared: PreparedRun, plan: Plan | None, model: ModelSize, stages: Sequence[Stage], speed: Speed) -> Grid:
+def _times(
+    prepared: PreparedRun,
+    plan: Plan | None,
+    model: ModelSize,
+    stages: Sequence[Stage],
+    speed: Speed,
+    *,
+    search_only: bool,
+) -> Grid:
     recipe = prepared.recipe
     device = choose_device(recipe.device)
     stored = converted_dtype(prepared.source) if prepared.source.is_converted else stored_dtype(prepared.source.path)
@@ -225,7 +232,7 @@ def _times(prepared: PreparedRun, plan: Plan | None, model: ModelSize, stages: S
     notes = [f"Computed from a second of matrix products in {dtype_name(run_dtype)} on {device_name(device)}.{copied}"]
     if memory is not None and recipe.memory != "low":  # what that takes is in the table of ways
         notes.append(f"Memory: about {data_size(memory)}.")
-    if hint := shorter_run(recipe, cost.seconds, is_searched=plan is None):
+    if hint := shorter_run(recipe, cost.seconds, is_searched=plan is None, search_only=search_only):
         notes.append(hint)
     if not prepared.source.is_gguf:
         tokenizer = load_tokenizer(

@@ -17,7 +17,13 @@ from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.errors import NoPlanError
 from prosafeprune.evaluation.measure import warn_of_languages
 from prosafeprune.evaluation.safety_floor import FloorRule
-from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder, differing, locked_folder
+from prosafeprune.files.resumable_folder import (
+    MADE_BY,
+    ResumableFolder,
+    differing,
+    locked_folder,
+    require_resumable,
+)
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.jobs.search_trials import SearchChoices, Trials, rates_of
 from prosafeprune.jobs.search_workers import plan_evaluator
@@ -34,6 +40,7 @@ from prosafeprune.plan_search.selection import SELECTION, make_points, select_as
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.search_page import search_page
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.requests.search import Budget
 from prosafeprune.setup.calibrate import ClassRows, collect_inputs
 from prosafeprune.setup.finished_search import read_search
 from prosafeprune.setup.load import LoadedRun
@@ -79,17 +86,33 @@ def search(run: LoadedRun, path: Path) -> FinishedSearch:
 
 
 def finished_search(prepared: PreparedRun, judge: str, path: Path) -> SearchRecord | None:
-    """Return the record in ``path`` if it is of this search, finished with the same budget; None otherwise.
+    """Return the record in ``path`` if it is of this search, finished with the same or more trials; None otherwise.
 
     Raises:
         InputError: a file in the folder is damaged.
     """
     if not (path / FINISHED).is_file() or not (path / RECORD).is_file():
         return None
-    same = [(MADE_BY, search_identity(prepared, judge)), (FINISHED, _length_settings(prepared.recipe))]
-    if any(differing(read_json_object(path / name, "search folder"), expected) for name, expected in same):
+    if differing(read_json_object(path / MADE_BY, "search folder"), search_identity(prepared, judge)):
         return None
-    return read_search(path)
+    length, wanted = read_json_object(path / FINISHED, "search folder"), _length_settings(prepared.recipe)
+    if has_as_many_trials(str(length.get("budget")), wanted["budget"]):
+        del wanted["budget"]
+    return None if differing(length, wanted) else read_search(path)
+
+
+def require_resumable_search(prepared: PreparedRun, judge: str, path: Path) -> None:
+    """Raise InputError, before the model is loaded, when the folder ``path`` is not one that :func:`search` resumes."""
+    require_resumable(path, search_identity(prepared, judge), OTHER_SEARCH)
+
+
+def has_as_many_trials(done: str, wanted: str) -> bool:
+    """Return whether both budgets are numbers of trials, and the first is no smaller: nothing would be left to do."""
+    try:
+        trials = Budget(done).trials, Budget(wanted).trials
+    except ValueError:  # of a damaged file
+        return False
+    return trials[0] is not None and trials[1] is not None and trials[0] >= trials[1]
 
 
 def _length_settings(recipe: Recipe) -> dict[str, Any]:

@@ -72,10 +72,13 @@ def trade_off(record: SearchRecord) -> list[Block]:
     """Return the Pareto frontier as figure and table, with the selected point marked in both."""
     estimated = [point.estimated for point in record.points if point.estimated is not None]
     chosen = f"point {record.chosen}" if record.chosen is not None else "none"
-    text = (
-        f"{record.trials} plans were estimated on validation prompts, without full answers; the most promising ones "
-        "were measured by generation and judge. No test prompt was used. Selected: "
+    how = (
+        f"{record.trials} plans were measured on validation prompts, by generation and judge"
+        if record.made_by.get("strategy") == "paper"
+        else f"{record.trials} plans were estimated on validation prompts, without full answers; the most promising "
+        "ones were measured by generation and judge"
     )
+    text = f"{how}. No test prompt was used. Selected: "
     text += f"{chosen}. {_rule(record)}" if record.chosen is not None else NONE_CHOSEN
     load = str(record.made_by.get("dtype")).rpartition(", ")[2]
     if load in BITS_IN_WORDS:

@@ -114,10 +114,16 @@ def _search(prepared: PreparedRun, recipe: Recipe) -> list[Stage]:
     full = _answers(confirmed, recipe.max_new_tokens)
     budget, measured = Budget(recipe.budget), recipe.confirmations
     trials = 0 if budget.trials is None else budget.trials
-    return [
+    both, seconds = (short[0] + full[0], short[1] + full[1]), budget.seconds or 0.0
+    stages = [
         Stage("activations", _tokens(prepared.calibration.values())),
-        Stage("validation answers of the base model", short[0] + full[0], short[1] + full[1]),
-        Stage("search", trials * short[0], trials * short[1], seconds=budget.seconds or 0.0),
+        Stage("validation answers of the base model", *both),
+    ]
+    if recipe.strategy == "paper":  # measures every plan that it tries
+        return [*stages, Stage("search", trials * both[0], trials * both[1], seconds=seconds)]
+    return [
+        *stages,
+        Stage("search", trials * short[0], trials * short[1], seconds=seconds),
         Stage("best plans", measured * full[0], measured * full[1]),
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +51,19 @@ def test_inputs_of_another_run_are_not_taken(
     prune(checkpoint("llama"), None, prompt_files, layers="1")
     prune(checkpoint("llama"), None, prompt_files, layers="1", **other)
     assert passes == [[1], [1]]
+
+
+def test_inputs_of_a_model_with_other_code_are_not_taken(
+    checkpoint: Make, prompt_files: dict[str, str], passes: list[list[int]], tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(checkpoint("llama"), tmp_path / "own"))
+    prune(own, None, prompt_files, layers="1")
+    (own / "modeling_own.py").write_text("SCALE = 1\n")
+    prune(own, None, prompt_files, layers="1")
+    prune(own, None, prompt_files, layers="1", strength=0.3)
+    (own / "modeling_own.py").write_text("SCALE = 2\n")
+    prune(own, None, prompt_files, layers="1")
+    assert passes == [[1], [1], [1]]
 
 
 def test_a_damaged_file_is_made_again(checkpoint: Make, prompt_files: dict[str, str], passes: list[list[int]]) -> None:

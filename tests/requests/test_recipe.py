@@ -28,6 +28,7 @@ def test_layers_are_read(text: str | int, layers: tuple[int, ...]) -> None:
 
 def test_layers_may_be_a_list_of_any_of_these() -> None:
     assert make_recipe(model="m", layers=["14 - 15", 18, "20,22"]).layers == (14, 15, 18, 20, 22)
+    assert make_recipe(model="m", layers=range(14, 17), strength="1,0.5,0.5").layers == (14, 15, 16)
 
 
 def test_layers_are_sorted_and_told_once() -> None:

@@ -80,7 +80,11 @@ DiscardEarlier = Annotated[
     bool, typer.Option("--overwrite", metavar="", help="Discard earlier work at --output. By default, resume it.")
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print plan, prompts, sizes and costs; load and write nothing.")
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Print plan, prompts, sizes and costs; load and write nothing. A hub model is downloaded for it.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print the record as JSON instead of tables.")]
 

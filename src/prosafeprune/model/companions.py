@@ -1,12 +1,14 @@
 """The files next to a model's weights that its answers depend on: tokenizer, chat template, generation config, code."""
 
 import hashlib
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from prosafeprune.model.model_files import IGNORED_FOLDERS
 from prosafeprune.model.source import file_hash
 
-SUFFIXES = {".json", ".jinja", ".model", ".txt", ".tiktoken", ".py"}
+CODE = {".py"}
+SUFFIXES = {".json", ".jinja", ".model", ".txt", ".tiktoken", *CODE}
 WITHOUT_EFFECT = ("prosafeprune", "LICENSE", "NOTICE", "README")
 """Beginnings of the names of files with these endings that have no effect on a model."""
 INDEX = ".index.json"
@@ -28,14 +30,26 @@ def companions_hash(*folders: Path) -> str | None:
         return None
     total = hashlib.sha256()
     for folder in given:
-        for file in sorted(folder.rglob("*")):
-            inside = file.relative_to(folder)
-            if _has_effect(inside) and file.is_file():
-                total.update(f"{inside.as_posix()} {file_hash(file)}\n".encode(errors="surrogateescape"))
+        for line in _hashed(folder, SUFFIXES):
+            total.update(line)
         total.update(b"\n")
     return total.hexdigest()
 
 
+def code_hash(folder: Path) -> str | None:
+    """Return the hash of a model's own code, on which its activations depend; None without any."""
+    lines = list(_hashed(folder, CODE))
+    return hashlib.sha256(b"".join(lines)).hexdigest() if lines else None
+
+
+def _hashed(folder: Path, suffixes: Collection[str]) -> Iterator[bytes]:
+    """Yield a line with name and hash for each file of these endings that has an effect, in the order of names."""
+    for file in sorted(folder.rglob("*")):
+        inside = file.relative_to(folder)
+        if inside.suffix in suffixes and _has_effect(inside) and file.is_file():
+            yield f"{inside.as_posix()} {file_hash(file)}\n".encode(errors="surrogateescape")
+
+
 def _has_effect(inside: Path) -> bool:
     is_ours = inside.name.startswith(WITHOUT_EFFECT) or inside.name.endswith(INDEX)
-    return inside.suffix in SUFFIXES and not is_ours and IGNORED_FOLDERS.isdisjoint(inside.parts)
+    return not is_ours and IGNORED_FOLDERS.isdisjoint(inside.parts)

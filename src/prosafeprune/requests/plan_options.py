@@ -125,7 +125,7 @@ class PlanOptions(OperatorOptions):
     def _read_layers(cls, value: Any) -> Any:
         if value is None:
             return None
-        values = value if isinstance(value, list | tuple) else [value]
+        values = value if isinstance(value, list | tuple | range) else [value]
         return tuple(layer for item in values for layer in parse_layers(item))
 
     @field_validator("layers")

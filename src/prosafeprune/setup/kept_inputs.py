@@ -25,6 +25,7 @@ from prosafeprune.files.staging import write_whole
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.chat_template import EncodedPrompt
+from prosafeprune.model.companions import code_hash
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.replicas import ReplicatedModel
 
@@ -60,7 +61,8 @@ class KeptInputs:
             "replicas": loaded.replicas.size if isinstance(loaded, ReplicatedModel) else 1,
             "versions": [POOLED_BY, version("torch"), version("transformers")],
         }
-        self.folder = folder_of(ACTIVATIONS, depends_on)
+        code = code_hash(loaded.folder)
+        self.folder = folder_of(ACTIVATIONS, depends_on | ({"code": code} if code is not None else {}))
 
     def read(
         self, anatomy: Anatomy, poolings: Sequence[Pooling], layers: Sequence[int]

@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -15,6 +16,13 @@ from prosafeprune.model.device_placement import free_on_gpu
 from prosafeprune.setup.workload import Speed
 
 MEMORY_FILE = Path("/proc/meminfo")
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+"""Where a container's memory limit is."""
+LIMIT_FILES = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
+"""In versions 2 and 1 of control groups: the limit, what is taken, and its parts with the one that can be reclaimed."""
 KIBIBYTE = 1024
 ROWS_READ = 1024
 """Tokens of a batch of prompts."""
@@ -26,13 +34,18 @@ TRIED_SECONDS = 0.15
 
 
 def memory_bytes() -> tuple[int, int]:
-    """Return the memory of the machine and how much of it is available, in bytes."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
+    """Return the memory of the machine, or of its container, and how much of it is available, in bytes."""
+    total = available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, KeyError, ValueError):  # not Linux
         lines = dict(line.split(":", 1) for line in MEMORY_FILE.read_text(encoding="ascii").splitlines())
-        return total, KIBIBYTE * int(lines["MemAvailable"].split()[0])
-    except (OSError, KeyError, ValueError):  # not Linux
-        return total, total
+        available = KIBIBYTE * int(lines["MemAvailable"].split()[0])
+    for names in LIMIT_FILES:
+        with suppress(OSError, KeyError, ValueError):  # of the other version, or no limit: "max"
+            limit, taken, parts = ((CONTROL_GROUP / name).read_text(encoding="ascii") for name in names[:3])
+            reclaimable = int(dict(line.split() for line in parts.splitlines())[names[3]])
+            available = min(available, max(0, int(limit) - int(taken) + reclaimable))
+            total = min(total, int(limit))
+    return total, available
 
 
 def free_memory(device: torch.device) -> int:

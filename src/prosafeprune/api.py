@@ -136,7 +136,7 @@ def search(
 
     Returns:
         The record and the folder. ``record.chosen`` is the number of the selected plan, or None. ``prune`` makes the
-        model of any plan with ``search=result.output, choose=number``.
+        model of any plan with ``search=result.output, choose=number`` and the settings of the search.
 
     Raises:
         InputError: the model, the folder, a prompt file or a setting cannot be used.

@@ -20,8 +20,10 @@ import prosafeprune
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule, decide
+from prosafeprune.files.resumable_folder import MADE_BY
 from prosafeprune.jobs.push import PushTarget, existing_output, push_target, upload
 from prosafeprune.jobs.safety_gate import SafetyFloorError
+from prosafeprune.jobs.search import search_identity
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.source import model_hash
 from prosafeprune.plan_search.search_record import RECORD
@@ -269,6 +271,8 @@ def test_only_a_folder_of_the_chosen_plan_counts_as_written(
     found.made_by = {"model": model_hash(base)}
     found.points[1] = found.points[1].model_copy(update={"plan": PLAN})
     kept.mkdir()
+    prepared = prepare_run(asked, None, overwrite=False, reporter=SILENT)
+    (kept / MADE_BY).write_text(json.dumps(search_identity(prepared, read_record(folder).judge)))
     (kept / RECORD).write_text(found.model_dump_json())
     assert existing_output(folder, asked, search=kept, choose=2) is not None
     assert existing_output(folder, asked, search=kept, choose=1) is None

@@ -110,6 +110,25 @@ def test_when_a_budget_is_as_large(done: str, wanted: str, enough: bool) -> None
 
 
 @pytest.mark.usefixtures("few_prompts")
+def test_a_plan_that_is_made_from_other_prompts_than_in_its_search_is_a_warning(
+    run: Run, checkpoint: Make, search_options: list[object], prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    own, more = [*search_options, "--samples", 9], tmp_path / "more.jsonl"
+    run.ok("search", checkpoint("llama"), "-o", tmp_path / "search", *own)
+    chosen = ["prune", checkpoint("llama"), "--search", tmp_path / "search", "--choose", 1, "--dry-run"]
+    more.write_text(Path(prompt_files["harmful"]).read_text().replace("scams", "frauds"))
+    for changed, named in (
+        ([], ""),
+        (["--samples", 8], ""),  # as of a draft's plan
+        (["--harmful", more], "with other calibration prompts,"),
+        (["--system", "Be kind."], "with other --system,"),
+    ):
+        _, err = run.ok(*chosen, *own, *changed)
+        assert ("its rates are not of the edits" in err) is bool(named)
+        assert named in " ".join(err.split())
+
+
+@pytest.mark.usefixtures("few_prompts")
 def test_the_folder_of_another_search_is_refused_before_the_model_is_loaded(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.errors import NoPlanError
 from prosafeprune.files.cache import digest_of
-from prosafeprune.files.resumable_folder import require_usable
+from prosafeprune.files.resumable_folder import differing, require_usable
 from prosafeprune.files.staging import require_outside
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.search import finished_search, require_resumable_search, search, search_identity
@@ -44,6 +44,9 @@ from prosafeprune.setup.finished_search import (
 )
 from prosafeprune.setup.load import LoadedRun, load_run, require_editable
 from prosafeprune.setup.prepare import PreparedRun, checkpoint_folder, given_plan, prepare_run
+
+_IN_WORDS = {"system": "--system", "thinking": "--thinking", "calibration": "calibration prompts"}
+"""Names of what a search depends on, for messages."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ def known_plan(prepared: PreparedRun, judge: str, search_folder: Path | None, ch
     if choose is not None:
         record = read_search(folder)
         require_search_of(record, prepared.source.path, folder)
+        _warn_of_other_prompts(record, prepared, choose)
         return KnownPlan(plan_of_point(record, choose, folder), record, folder)
     finished = finished_search(prepared, judge, folder)
     if finished is None:
@@ -104,6 +108,23 @@ def known_plan(prepared: PreparedRun, judge: str, search_folder: Path | None, ch
         f"This search is finished already: its plan is used, and its report is {folder / REPORT_FILE}."
     )
     return KnownPlan(_selected(finished, folder, prepared), finished, folder)
+
+
+def _warn_of_other_prompts(record: SearchRecord, prepared: PreparedRun, choose: int) -> None:
+    """Warn when the edits of a plan will be made from other prompts than in its search.
+
+    Not where another number was drawn, or with another seed: a draft's plan is made from more.
+    """
+    recipe, before = prepared.recipe, record.made_by
+    now: dict[str, Any] = {"system": recipe.system, "thinking": recipe.recorded_thinking}
+    if (record.samples, record.seed) == (recipe.samples, recipe.seed):
+        now["calibration"] = {name.value: prompts.sha256 for name, prompts in prepared.calibration.items()}
+    other = [name for name in differing(before, now) if name in before]
+    if other:
+        prepared.reporter.warning(
+            f"--choose {choose}: the search was made with other {' and '.join(_IN_WORDS[name] for name in other)}, so "
+            "its rates are not of the edits that this run makes. For these, give the settings of the search as well."
+        )
 
 
 def searched_plan(run: LoadedRun, folder: Path) -> CalibratedPlan:

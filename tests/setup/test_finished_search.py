@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers.pages import search_record
 
 from prosafeprune.errors import InputError
 from prosafeprune.plan_search.search_record import FORMAT, RECORD
-from prosafeprune.setup.finished_search import read_search
+from prosafeprune.setup.finished_search import read_search, require_kept_point, require_kept_search
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,23 @@ def test_a_search_that_cannot_be_read_says_why(record: object, message: str, tmp
 def test_a_folder_without_a_finished_search(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no finished search"):
         read_search(tmp_path)
+
+
+def test_a_plan_of_a_search_with_other_settings_names_the_searches_that_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(tmp_path))
+    kept = [tmp_path / "searches" / name for name in (f"tiny-{'a' * 12}", f"tiny-chat-{'b' * 12}")]
+    for folder in kept:
+        folder.mkdir(parents=True)
+        (folder / RECORD).write_text(search_record().model_copy(update={"made_by": {}}).model_dump_json())
+    require_kept_search(kept[0], "org/tiny", 9)
+    with pytest.raises(InputError) as refused:
+        require_kept_search(tmp_path / "searches" / f"tiny-{'c' * 12}", "org/tiny", 2)
+    assert "no search with these settings is finished" in str(refused.value)
+    assert str(kept[0]) in str(refused.value) and str(kept[1]) not in str(refused.value)  # that is another model
+    require_kept_point("org/tiny", 3)
+    with pytest.raises(InputError, match="have the points 1 to 3"):
+        require_kept_point("org/tiny", 4)
+    (kept[0] / RECORD).unlink()
+    require_kept_point("org/tiny", 4)  # it may have been searched under the other name

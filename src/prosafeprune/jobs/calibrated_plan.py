@@ -38,6 +38,7 @@ from prosafeprune.setup.finished_search import (
     kept_search_folder,
     plan_of_point,
     read_search,
+    require_kept_search,
     require_one_plan,
     require_search_folder,
     require_search_of,
@@ -95,6 +96,8 @@ def known_plan(prepared: PreparedRun, judge: str, search_folder: Path | None, ch
         return KnownPlan(given_plan(recipe), None, None)
     folder = search_folder or default_search_folder(prepared, judge)
     if choose is not None:
+        if search_folder is None:
+            require_kept_search(folder, recipe.model, choose)
         record = read_search(folder)
         require_search_of(record, prepared.source.path, folder)
         _warn_of_other_prompts(record, prepared, choose)

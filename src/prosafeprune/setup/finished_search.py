@@ -1,5 +1,6 @@
 """Finished searches, read from their folders before a model is loaded."""
 
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -73,9 +74,8 @@ def require_kept_point(model: str, number: int) -> None:
     The run checks that it is the search asked for, which takes longer: searches made under another name of the model
     are found by its hash.
     """
-    searches = cache_folder() / SEARCHES
-    found = _readable(searches.glob(f"{_named(model)}-*"))
-    if not found and not _readable(searches.glob("*")):
+    found = list(_readable(_kept_folders(model)).values())
+    if not found and not _readable((cache_folder() / SEARCHES).glob("*")):
         raise InputError(f"--choose {number}: no search on {model} is finished. Run prosafeprune search first.")
     if not found:
         return
@@ -84,12 +84,30 @@ def require_kept_point(model: str, number: int) -> None:
         raise InputError(f"--choose {number}: the searches on {model} have the points 1 to {most}.")
 
 
-def _readable(folders: Iterable[Path]) -> list[SearchRecord]:
+def require_kept_search(folder: Path, model: str, number: int) -> None:
+    """Raise InputError when ``folder``, that of the cache for a run's settings, has no finished search."""
+    if (folder / RECORD).exists():
+        return
+    others = sorted(_readable(_kept_folders(model)))
+    known = f" Of this model there are {', '.join(map(str, others))}." if others else ""
+    raise InputError(
+        f"--choose {number}: no search with these settings is finished. Give the settings of the search that you mean, "
+        f"or its folder with --search.{known}"
+    )
+
+
+def _kept_folders(model: str) -> list[Path]:
+    """Return the folders in the cache of searches made under a model's name."""
+    name = re.compile(f"{re.escape(_named(model))}-[0-9a-f]{{12}}")
+    return [folder for folder in (cache_folder() / SEARCHES).glob("*") if name.fullmatch(folder.name)]
+
+
+def _readable(folders: Iterable[Path]) -> dict[Path, SearchRecord]:
     """Return the records of those folders that hold a finished search."""
-    found = []
+    found = {}
     for folder in folders:
         with suppress(InputError):
-            found.append(read_search(folder))
+            found[folder] = read_search(folder)
     return found
 
 

@@ -83,7 +83,12 @@ def _download(requirement: str, folder: Path) -> Path:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         last = lines[-1] if lines else "no reason given"
         reason = next((line for line in reversed(lines) if "ERROR" in line), last)
-        raise InputError(f"{requirement}: pip could not download it ({reason}). Check the connection to the registry.")
+        remedy = (
+            "Install pip into this environment: python -m ensurepip, or uv pip install pip."  # uv's have none
+            if "No module named pip" in reason
+            else "Check the connection to the registry."
+        )
+        raise InputError(f"{requirement}: pip could not download it ({reason}). {remedy}")
     return wheels[0]
 
 

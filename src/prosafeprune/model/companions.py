@@ -9,6 +9,8 @@ from prosafeprune.model.source import file_hash
 
 CODE = {".py"}
 SUFFIXES = {".json", ".jinja", ".model", ".txt", ".tiktoken", *CODE}
+READ_IN_FOLDERS = {".jinja", *CODE}
+"""What is also read from folders inside a model's: further chat templates, and code."""
 WITHOUT_EFFECT = ("prosafeprune", "LICENSE", "NOTICE", "README")
 """Beginnings of the names of files with these endings that have no effect on a model."""
 INDEX = ".index.json"
@@ -52,4 +54,6 @@ def _hashed(folder: Path, suffixes: Collection[str]) -> Iterator[bytes]:
 
 def _has_effect(inside: Path) -> bool:
     is_ours = inside.name.startswith(WITHOUT_EFFECT) or inside.name.endswith(INDEX)
-    return not is_ours and IGNORED_FOLDERS.isdisjoint(inside.parts)
+    # Other programs add copies in further formats to a hub model's folder, such as original/params.json.
+    is_read = len(inside.parts) == 1 or inside.suffix in READ_IN_FOLDERS
+    return is_read and not is_ours and IGNORED_FOLDERS.isdisjoint(inside.parts)

@@ -56,7 +56,7 @@ def read_prompts(
 
     ``source`` is a path or https address ending in .jsonl, .json (a list of objects), .csv or .txt (one prompt per
     line), or a hub dataset id, optionally with a split (``org/name:train``) or a configuration and one
-    (``org/name:hard:train``).
+    (``org/name:hard:train``). A file at an address is downloaded once, and read from the cache from then on.
     ``field`` names the column of the prompt, or several, of which the first one present is used; a column ``category``
     is read if there is one. A row with ``messages`` is a conversation, and ``system`` is the system prompt of its row.
     Rows for which ``keep`` is false are left out.

@@ -191,3 +191,15 @@ def test_batch_size_lets_every_other_error_through() -> None:
     with pytest.raises(RuntimeError, match="shapes"):
         list(BatchSize("auto", CPU).run(range(4), work))
     assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes",
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_memory_that_ran_out_is_recognised_in_errors_of_no_class_of_its_own(text: str) -> None:
+    assert is_out_of_memory(RuntimeError(text))

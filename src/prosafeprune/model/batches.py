@@ -17,6 +17,13 @@ Padding = Literal["left", "right"]
 FIRST_BATCH = {"cpu": 32, "mps": 32, "cuda": 128}
 """Initial batch size; larger ones gained nothing on real models."""
 
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "MPS backend out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""What errors say that come from allocators with no exception of their own."""
 LITTLE_MEMORY = 2**31
 """Bytes of memory assumed to be free on any machine that can run a model."""
 
@@ -198,4 +205,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error)
-    return "DefaultCPUAllocator: can't allocate memory" in text or "MPS backend out of memory" in text
+    return any(words in text for words in OUT_OF_MEMORY)

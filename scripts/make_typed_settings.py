@@ -39,7 +39,12 @@ DICTIONARIES: dict[str, tuple[type[BaseModel], tuple[str, ...]]] = {
     "SplitSettings": (SplitRequest, ()),
 }
 """The request of each dictionary, and the fields that its function in ``prosafeprune.api`` names itself."""
-ACCEPTED = {"layers": "int | str | Sequence[int] | None", "budget": "int | str"}
+PATHS = ("harmful", "benign", "pseudo_harmful", "test_harmful", "test_pseudo_harmful", "base", "general", "judge_model")
+ACCEPTED = {
+    "layers": "int | str | Sequence[int] | None",
+    "budget": "int | str",
+    **dict.fromkeys(PATHS, "str | Path | None"),
+}
 """Fields whose validator accepts more than their type says."""
 LINE_LENGTH = 120
 HEADER = '''"""The settings of each command as typed dictionaries, so that editors complete and check keyword arguments.

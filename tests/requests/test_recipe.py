@@ -131,3 +131,11 @@ def test_a_value_out_of_range_is_not_also_said_to_be_of_the_wrong_type() -> None
         make_recipe(model="m", layers=1, strength="1.5")
     assert "less than or equal to 1" in str(refused.value)
     assert "tuple" not in str(refused.value)
+
+
+def test_files_may_be_given_as_paths() -> None:
+    """Of a file or folder only: a path in place of a system prompt would be taken for its text."""
+    made = make_recipe(model="m", pseudo_harmful=Path("refused.csv"), test_harmful=Path("harmful.csv"))
+    assert (made.pseudo_harmful, made.test_harmful) == ("refused.csv", "harmful.csv")
+    with pytest.raises(InputError, match="system"):
+        make_recipe(model="m", system=Path("policy.txt"))

@@ -14,6 +14,7 @@ from prosafeprune.requests.measuring import (
     ModelOptions,
     SeedOptions,
 )
+from prosafeprune.requests.parsing import PathOrName
 from prosafeprune.requests.plan_options import CalibrationOptions, Layers, PlanOptions
 from prosafeprune.text import is_blank
 
@@ -47,7 +48,7 @@ class AnalyzeRequest(
         None, ge=0, description="The layer to show in detail, from 0. Default: the one whose classes separate best."
     )
     submodule: str = Field("gate", description="The submodule to show in detail: q, k, v, o, gate, up, down.")
-    general: str | None = Field(
+    general: PathOrName | None = Field(
         None,
         description="General prompts for the logit lens: commonsenseqa, mmlu or gsm8k (from --data-dir or the hub), or "
         "a file.",

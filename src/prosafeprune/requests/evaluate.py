@@ -21,6 +21,7 @@ from prosafeprune.requests.measuring import (
     SeedOptions,
     with_draft_defaults,
 )
+from prosafeprune.requests.parsing import PathOrName
 
 
 class EvaluateRequest(
@@ -58,7 +59,7 @@ class EvaluateRequest(
         0.0, ge=0, allow_inf_nan=False, description="Sampling temperature; 0 is greedy decoding."
     )
     repeats: int = Field(1, ge=1, le=1000, description="Answers sampled per prompt; needs a temperature.")
-    base: str | None = Field(
+    base: PathOrName | None = Field(
         None,
         description="The base model that MODEL was made from (folder, hub id or .gguf file): also report the benign "
         "KL, the divergence of MODEL from it on benign prompts.",

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 
 from prosafeprune.requests.endpoint import MAX_CONCURRENCY, recorded_urls
+from prosafeprune.requests.parsing import PathOrName
 
 JUDGE_NAMES = ("builtin", "wildguard", "qwen3guard", "classifier", "llm")
 Safety = Literal["refusal", "harmlessness"]
@@ -27,7 +28,7 @@ class JudgeOptions(BaseModel):
         description="URL of an OpenAI-compatible server that serves the judge model, such as http://localhost:8000/v1; "
         "several, separated by commas, share the work. API key: PROSAFEPRUNE_API_KEY or OPENAI_API_KEY.",
     )
-    judge_model: str | None = Field(
+    judge_model: PathOrName | None = Field(
         None,
         description="The judge model's name at the endpoint (default: the only one served); without an endpoint, "
         "its folder or hub id (wildguard and qwen3guard have a default).",

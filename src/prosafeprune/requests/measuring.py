@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from prosafeprune.errors import InputError
-from prosafeprune.requests.parsing import OneOrMore, first_changed
+from prosafeprune.requests.parsing import OneOrMore, PathOrName, first_changed
 from prosafeprune.text import is_blank
 
 Suite = Literal["bundled", "paper", "beyond"]
@@ -150,10 +150,12 @@ class BenchmarkOptions(FileOptions):
         None, ge=1, description="Maximum prompts drawn from each benchmark. Default: the suite's, or all."
     )
 
-    test_pseudo_harmful: str | None = Field(
+    test_pseudo_harmful: PathOrName | None = Field(
         None, description="Your own harmless prompts to measure on: .jsonl, .json, .csv, .txt or a hub dataset id."
     )
-    test_harmful: str | None = Field(None, description="Your own harmful prompts to measure on, in the same formats.")
+    test_harmful: PathOrName | None = Field(
+        None, description="Your own harmful prompts to measure on, in the same formats."
+    )
 
     @property
     def reads_benchmark_files(self) -> bool:

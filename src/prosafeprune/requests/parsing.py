@@ -19,6 +19,8 @@ from prosafeprune.text import SURROGATE, first_repeat, shortened
 Request = TypeVar("Request", bound=BaseModel)
 OneOrMore = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 """Texts; a single one need not be in a list."""
+PathOrName = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
+"""A file or folder, also as a ``Path``, or the name of something on the hub."""
 MAX_RECIPE_BYTES = 1_000_000
 MAX_NUMBER = 2**63
 NOT_DECIMAL = re.compile(r"[-+]?(?:0[0-9_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)")

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from prosafeprune.method.plan import Pooling, Projection, Strength
 from prosafeprune.requests.measuring import FileOptions
+from prosafeprune.requests.parsing import PathOrName
 
 Layers = tuple[int, ...]
 Strengths = Annotated[
@@ -25,13 +26,13 @@ class CalibrationOptions(FileOptions):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Calibration")
 
-    harmful: str | None = Field(
+    harmful: PathOrName | None = Field(
         None,
         description="Your own harmful prompts to calibrate on: .jsonl, .json, .csv, .txt or a hub dataset id. They are "
         "added to those of --calibration.",
     )
-    benign: str | None = Field(None, description="Your own benign prompts to calibrate on, in the same formats.")
-    pseudo_harmful: str | None = Field(
+    benign: PathOrName | None = Field(None, description="Your own benign prompts to calibrate on, in the same formats.")
+    pseudo_harmful: PathOrName | None = Field(
         None, description="Your own harmless but risky-sounding prompts to calibrate on, in the same formats."
     )
     calibration: Literal["bundled", "beyond", "paper", "all"] = Field(

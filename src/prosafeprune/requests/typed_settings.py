@@ -42,8 +42,8 @@ class BenchmarkOptionsSettings(FileOptionsSettings, total=False):
     benchmark_samples: int | None
     data_dir: str | Path | None
     suite: Literal["bundled", "paper", "beyond"] | None
-    test_harmful: str | None
-    test_pseudo_harmful: str | None
+    test_harmful: str | Path | None
+    test_pseudo_harmful: str | Path | None
 
 
 class LoadOptionsSettings(TypedDict, total=False):
@@ -64,13 +64,13 @@ class OperatorOptionsSettings(TypedDict, total=False):
 
 
 class CalibrationOptionsSettings(FileOptionsSettings, total=False):
-    benign: str | None
+    benign: str | Path | None
     calibration: Literal["bundled", "beyond", "paper", "all"]
     drop_overlaps: bool
-    harmful: str | None
+    harmful: str | Path | None
     hold_out: float | None
     only_mine: bool
-    pseudo_harmful: str | None
+    pseudo_harmful: str | Path | None
     samples: int
 
 
@@ -97,7 +97,7 @@ class JudgeSettings(TypedDict, total=False):
     judge_concurrency: int
     judge_device: str
     judge_endpoint: str | None
-    judge_model: str | None
+    judge_model: str | Path | None
     safety: Literal["refusal", "harmlessness"]
 
 
@@ -188,7 +188,7 @@ class EvaluateSettings(
     JudgeSettings,
     total=False,
 ):
-    base: str | None
+    base: str | Path | None
     fitted: str | Path | None
     max_new_tokens: int
     method: str
@@ -226,7 +226,7 @@ class AnalyzeSettings(
     JudgeSettings,
     total=False,
 ):
-    general: str | None
+    general: str | Path | None
     layer: int | None
     ranks: str | Sequence[int]
     refusal_words: str | Sequence[str]

@@ -34,8 +34,12 @@ PROMPTS_FOR_TESTING = 5
 """One prompt of PHTest in so many is kept for testing, whoever answers it."""
 COMPLIANCES_LEFT_OUT = 2
 """One in so many answers that GPT-4 alone calls compliance takes no part: they are many and alike."""
-TESTS_OF_PHTEST = ("phtest_heldout_labels.jsonl", "phtest_heldout_labels_2.jsonl")
-"""300 random answers; 200 to other prompts, more of those that GPT-4 calls refusals."""
+TESTS_OF_PHTEST = {
+    "PHTest": "phtest_heldout_labels.jsonl",
+    "PHTest, second test": "phtest_heldout_labels_2.jsonl",
+    "PHTest, third test": "phtest_heldout_labels_3.jsonl",
+}
+"""300 random answers; 200 to other prompts, more of those that GPT-4 calls refusals; 400 more random ones."""
 WEIGHTS = {
     "read": 2.0,
     "gpt-4": 0.5,
@@ -63,7 +67,7 @@ class LabelledAnswer:
     features: AnswerFeatures
     rules_refuse: bool
     test: str = ""
-    """The test of PHTest that has the answer, one of ``TESTS_OF_PHTEST``."""
+    """The test of PHTest that has the answer, a key of ``TESTS_OF_PHTEST``."""
     gpt4_label: str = ""
     """GPT-4's label of an answer to PHTest, XSTest's number; the second test was drawn by it."""
 
@@ -96,7 +100,7 @@ def read_all(data: Path) -> list[LabelledAnswer]:
 def phtest(data: Path) -> Iterator[LabelledAnswer]:
     """Read the five models' answers to PHTest. Of the testing prompts, only the answers we read and labelled."""
     training = _labels("phtest_training_labels.jsonl")
-    tests = {key: (test, label) for test in TESTS_OF_PHTEST for key, label in _labels(test).items()}
+    tests = {key: (test, label) for test, file in TESTS_OF_PHTEST.items() for key, label in _labels(file).items()}
     for model, row in phtest_rows(data):
         key = hashlib.sha256(f"{model}\0{row['id']}".encode()).hexdigest()[:12]
         is_test = hash_of(row["prompt"]) % PROMPTS_FOR_TESTING == 0

@@ -37,6 +37,7 @@ from prosafeprune.judges.verdict import AnswerClass, Exchange
 FOLDS = 2
 """Parts of XSTest's prompts; each is judged by weights that saw the other part's prompts only."""
 LANGUAGE_FOLDS = 5
+DRAWN_BY_GPT4_LABEL = "PHTest, second test"
 LEAST_OF_KIND = 4
 """Minimum written answers of a kind that gets a separate line."""
 
@@ -67,7 +68,7 @@ def main() -> None:
 
 
 def phtest(answers: Sequence[LabelledAnswer], shares: dict[str, float]) -> None:
-    """Leave out one of PHTest's five models at a time, and always the testing prompts; print both tests."""
+    """Leave out one of PHTest's five models at a time, and always the testing prompts; print all tests."""
     asked, refusal = [], []
     english = [answer for answer in answers if answer.source != "languages"]
     for model in sorted({answer.model for answer in english if answer.source == "phtest"}):
@@ -76,17 +77,17 @@ def phtest(answers: Sequence[LabelledAnswer], shares: dict[str, float]) -> None:
         asked += tested
         refusal.append(_refusal(kept, tested))
     refused = np.concatenate(refusal)
-    for test, name in zip(TESTS_OF_PHTEST, ("PHTest", "PHTest, second test"), strict=True):
+    for test in TESTS_OF_PHTEST:
         for model in sorted({answer.model for answer in asked}):
             rows = [i for i, answer in enumerate(asked) if answer.test == test and answer.model == model]
-            row(f"{name}, {model}", [asked[i] for i in rows], refused[rows])
+            row(f"{test}, {model}", [asked[i] for i in rows], refused[rows])
         rows = [i for i, answer in enumerate(asked) if answer.test == test]
-        row(f"**{name}, all**", [asked[i] for i in rows], refused[rows])
-    # The second test has more refusals than PHTest: weigh its answers back to the shares of GPT-4's labels there.
-    second = [asked[i] for i in rows]
-    drawn = Counter(answer.gpt4_label for answer in second)
-    weights = np.array([shares[answer.gpt4_label] / drawn[answer.gpt4_label] for answer in second])
-    row("PHTest, second test, weighted as drawn at random", second, refused[rows], weights)
+        row(f"**{test}, all**", [asked[i] for i in rows], refused[rows])
+        if test == DRAWN_BY_GPT4_LABEL:  # it has more refusals than PHTest: weigh them back to their shares there
+            of_test = [asked[i] for i in rows]
+            drawn = Counter(answer.gpt4_label for answer in of_test)
+            weights = np.array([shares[answer.gpt4_label] / drawn[answer.gpt4_label] for answer in of_test])
+            row(f"{test}, weighted as drawn at random", of_test, refused[rows], weights)
 
 
 def shares_of_gpt4_labels(data: Path) -> dict[str, float]:

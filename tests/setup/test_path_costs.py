@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers.estimates import CONFIG, TENSORS
 
+from prosafeprune.model.storage import KEPT_IN_MEMORY
 from prosafeprune.setup.model_size import ModelShape
 from prosafeprune.setup.path_costs import COPIES_OF_A_MATRIX, FLOAT32, path_costs
 from prosafeprune.setup.run_memory import LIBRARY_BYTES
@@ -50,3 +51,21 @@ def test_low_memory_agrees_with_what_was_measured_on_13_gb() -> None:
     *_, low = path_costs(shape, {"search": [], "layers": []}, speed, prompts=24, layers=2, rank=16)
     assert low.memory == pytest.approx(1.70e9, rel=0.15)  # docs/large_models.md
     assert low.seconds == pytest.approx(159, rel=0.15)
+
+
+def test_inputs_of_many_experts_are_in_a_temporary_file_not_in_memory() -> None:
+    config = {"num_hidden_layers": 10, "hidden_size": 4096, "intermediate_size": 12288}
+    config |= {"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 1536}
+    tensors = {f"model.layers.{i}.mlp.experts.0.up_proj.weight": ((1536, 4096), 12_582_912) for i in range(10)}
+    shape = ModelShape.of_tensors(tensors, config)
+    of_experts = FLOAT32 * 1500 * 128 * (4096 + 1536)  # of one layer
+    assert shape.inputs(10, 1500) == FLOAT32 * 1500 * 10 * 3 * 4096 + KEPT_IN_MEMORY
+    assert (shape.spilled_inputs(10, 1500), shape.spilled_inputs(1, 100)) == (10 * of_experts, 0)
+    assert shape.inputs(1, 100) == FLOAT32 * 100 * (3 * 4096 + 128 * (4096 + 1536))
+    costs = path_costs(shape, {"search": [], "layers": []}, Speed(1e9, 1e9), prompts=1500, layers=2, rank=16)
+    output = shape.size.weight_bytes
+    assert [cost.disk - output for cost in costs if "adapter" not in cost.name] == [
+        *[10 * of_experts] * 3,
+        2 * of_experts,
+        of_experts,
+    ]

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.fixture_types import Make, Run
+from helpers.gguf_files import gguf_metadata, gguf_tensors, write_gguf
 from helpers.json_lines import read_rows, write_rows
 from helpers.model_server import ModelServer, prompt_of, said
+from helpers.tiny_models import make_model, make_tokenizer
 
 import prosafeprune
 from prosafeprune.errors import InputError
@@ -167,6 +169,15 @@ def test_a_models_own_probe_rates(checkpoint: Make, tmp_path: Path, run: Run) ->
     assert sum(found["distribution"].values()) == found["kept"] == 25
     ratings = [row["rating"] for row in read_rows(tmp_path / "k.jsonl")]
     assert np.mean(ratings[:12]) < np.mean(ratings[12:24])
+
+
+def test_the_probe_of_a_gguf_rates(tmp_path: Path) -> None:
+    model = make_model("llama")
+    metadata, tensors = gguf_metadata(model.config), gguf_tensors(model, "llama")
+    file = write_gguf(tmp_path / "tiny.gguf", "llama", metadata, tensors, tokenizer=make_tokenizer())
+    prompts = write_rows(tmp_path / "p.jsonl", [{"prompt": "Bake bread"}])
+    rated = prosafeprune.rate_prompts(prompts, model=file, keep="0-5", device="cpu", progress=False)
+    assert rated.rater.startswith("the probe of tiny.gguf after layer ")
 
 
 def test_check_finds_repeats_languages_shared_prompts_and_leaks(tmp_path: Path, run: Run) -> None:

@@ -123,12 +123,14 @@ def _by_probe(rows: Sequence[PromptRow], request: RateRequest, reporter: Reporte
     from prosafeprune.model.chat_template import encode_prompts
     from prosafeprune.model.source import find_source
     from prosafeprune.setup.load import inspect_anatomy, load_as_asked
+    from prosafeprune.setup.prepare import checkpoint_folder
     from prosafeprune.text import short_name
 
-    source = find_source(request.model, revision=request.revision)
-    loaded = load_as_asked(request, source.path, source.name, reporter)
-    size = BatchSize(request.batch_size, loaded.device)
-    rater = fit_harm_rater(loaded, inspect_anatomy(loaded.model, reporter), size, reporter)
-    encoded = encode_prompts(loaded.tokenizer, [row.prompt for row in rows])
-    ratings = [round(HIGHEST_RATING * probability) for probability in rater.probabilities(encoded, reporter)]
+    source = find_source(request.model, revision=request.revision, edited=False)
+    with checkpoint_folder(source, None, reporter) as folder:
+        loaded = load_as_asked(request, folder, source.name, reporter)
+        size = BatchSize(request.batch_size, loaded.device)
+        rater = fit_harm_rater(loaded, inspect_anatomy(loaded.model, reporter), size, reporter)
+        encoded = encode_prompts(loaded.tokenizer, [row.prompt for row in rows])
+        ratings = [round(HIGHEST_RATING * probability) for probability in rater.probabilities(encoded, reporter)]
     return f"the probe of {short_name(source.name)} after layer {rater.layer} (held-out AUC {rater.auc:.3f})", ratings

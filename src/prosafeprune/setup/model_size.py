@@ -12,6 +12,7 @@ from typing import Any
 from prosafeprune.model.model_files import EXPERT_COUNTS, shard_files
 from prosafeprune.model.shard_header import read_shard_header
 from prosafeprune.model.source import layer_count, text_config
+from prosafeprune.model.storage import KEPT_IN_MEMORY
 from prosafeprune.streaming.needs import FLOAT32
 
 TOKENS_OF_A_PROMPT = 30
@@ -165,7 +166,18 @@ class ModelShape:
         return ratio - self.linear * (ratio * stored - QUANTISED_BYTES[load]) / self.size.weight_bytes
 
     def inputs(self, layers: int, prompts: int) -> float:
-        """Return the bytes of the pooled inputs of ``layers`` layers."""
-        hidden, inner = self.size.hidden or 0, self.size.inner or 0
-        of_experts = self.experts_reached * (hidden + self.expert_inner) - inner if self.experts else 0
-        return self.size.inputs(layers, prompts) + FLOAT32 * prompts * layers * of_experts
+        """Return the bytes of memory that the pooled inputs of ``layers`` layers take; those of many experts spill."""
+        dense = self.size.inputs(layers, prompts)
+        if not self.experts:
+            return dense
+        in_place_of = FLOAT32 * prompts * layers * (self.size.inner or 0)
+        return dense - in_place_of + min(self._inputs_of_experts(layers, prompts), KEPT_IN_MEMORY)
+
+    def spilled_inputs(self, layers: int, prompts: int) -> float:
+        """Return the bytes of experts' pooled inputs that go to a temporary file: all, where they are many."""
+        size = self._inputs_of_experts(layers, prompts)
+        return size if size > KEPT_IN_MEMORY else 0.0
+
+    def _inputs_of_experts(self, layers: int, prompts: int) -> float:
+        width = (self.size.hidden or 0) + self.expert_inner
+        return FLOAT32 * prompts * layers * self.experts_reached * width if self.experts else 0.0

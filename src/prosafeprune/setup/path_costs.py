@@ -24,7 +24,7 @@ class PathCost:
     memory: float
     """Bytes."""
     disk: float
-    """Bytes to write."""
+    """Bytes to write: the output, and a temporary file where a mixture's experts have many inputs."""
     read: float
     """Bytes to read, those of the disk's cache included."""
     seconds: float | None
@@ -59,16 +59,19 @@ def path_costs(
         inputs, working = shape.inputs(kept_layers, prompts), max(edit, scoring)
         return peak_memory(bytes_per_weight * stored, stored, inputs, working, on_gpu=on_gpu)
 
-    every, few, copying = memory(shape.size.layers or 1), memory(layers), stored / DISK_SPEED
-    copies = {load: memory(shape.size.layers or 1, shape.bytes_per_weight(ratio, load)) for load in QUANTISED_BYTES}
+    count = shape.size.layers or 1
+    every, few, copying = memory(count), memory(layers), stored / DISK_SPEED
+    spilled = {kept_layers: shape.spilled_inputs(kept_layers, prompts) for kept_layers in (count, layers, 1)}
+    copies = {load: memory(count, shape.bytes_per_weight(ratio, load)) for load in QUANTISED_BYTES}
     low = LIBRARY_BYTES + shape.largest_layer * (1 if ratio == 1 else 1 + ratio) + max(edit, shape.inputs(1, prompts))
     reading = sum(stage.read for stage in stages["layers"] if stage.name == "activations") / speed.reading
     in_low_memory = LOW_MEMORY_RATIO * copying + reading
+    searched, given = stored + spilled[count], stored + spilled[layers]
     return [
         # Read: to load, to hash, and to copy into the output.
-        PathCost("search, checkpoint", every, stored, 3 * stored, total["search"] + 3 * copying),
-        *(PathCost(f"search, checkpoint, --load {load}", copies[load], stored, 3 * stored, None) for load in copies),
-        PathCost("given layers, checkpoint", few, stored, 3 * stored, total["layers"] + 3 * copying),
-        PathCost("given layers, adapter", few, adapter, 2 * stored, total["layers"] + 2 * copying),
-        PathCost("given layers, --memory low, not measured", low, stored, stored, in_low_memory),
+        PathCost("search, checkpoint", every, searched, 3 * stored, total["search"] + 3 * copying),
+        *(PathCost(f"search, checkpoint, --load {load}", copies[load], searched, 3 * stored, None) for load in copies),
+        PathCost("given layers, checkpoint", few, given, 3 * stored, total["layers"] + 3 * copying),
+        PathCost("given layers, adapter", few, adapter + spilled[layers], 2 * stored, total["layers"] + 2 * copying),
+        PathCost("given layers, --memory low, not measured", low, stored + spilled[1], stored, in_low_memory),
     ]

@@ -168,6 +168,12 @@ def test_what_does_not_belong_together_is_refused(
         pass
     with pytest.raises(InputError, match="has no finished search"), opened(base, search=tmp_path):
         pass
+    record["recipe"]["format"] = "gguf"
+    (tmp_path / "pruned" / "prosafeprune.json").write_text(json.dumps(record))
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
+    for pruned in (tmp_path / "pruned", tmp_path / "tiny.gguf"):
+        with pytest.raises(InputError, match="is a GGUF, which runs by itself"), opened(base, pruned):
+            pass
 
 
 def test_layers_pruned_at_strength_0_are_served_with_their_training() -> None:

@@ -151,6 +151,8 @@ class _Checkpoint:
 
 def _open_pruned(name: str, source: ModelSource) -> OwnAdapter | _Checkpoint:
     folder = find_folder(name)
+    if folder.is_file() and folder.suffix.lower() == ".gguf":
+        raise _is_gguf(name)
     if not folder.is_dir():
         raise InputError(f"{name}: no such folder. Give the folder of a checkpoint or adapter that 'prune' wrote.")
     if is_adapter_folder(folder):
@@ -158,9 +160,18 @@ def _open_pruned(name: str, source: ModelSource) -> OwnAdapter | _Checkpoint:
         own.require_base(source)
         return own
     found = _Checkpoint(name, folder, read_record(folder))
+    if found.record.recipe.format == "gguf":
+        raise _is_gguf(name)
     if found.record.model.sha256 != model_hash(source.path):
         raise InputError(f"{name}: was pruned from another model than {source.name}. Give the model it was made from.")
     return found
+
+
+def _is_gguf(name: str) -> InputError:
+    return InputError(
+        f"{name}: is a GGUF, which runs by itself and not as an edit of its base model. Give it as MODEL, alone, or "
+        "prune with --format checkpoint or adapter."
+    )
 
 
 def _pruned_edit(own: OwnAdapter | _Checkpoint, loaded: LoadedModel, anatomy: Anatomy) -> ServedEdit:

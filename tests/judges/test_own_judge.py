@@ -25,6 +25,16 @@ class Short(Mine):
         return []
 
 
+class Named(Mine):
+    def judge(self, exchanges):
+        return [Verdict("full_refusal", None) for _ in exchanges]
+
+
+class Misnamed(Mine):
+    def judge(self, exchanges):
+        return [Verdict("refused", "") for _ in exchanges]
+
+
 class Failing(Mine):
     def judge(self, exchanges):
         raise KeyError("key")
@@ -60,10 +70,21 @@ def test_a_judge_of_the_user_s_own_judges(
     assert found["classes"] == {"broken": 1, "full_refusal": 3}  # the empty answer is not shown to it
 
 
+def test_a_class_may_be_given_by_its_name_and_without_a_reason(
+    answers: Path, own_module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged = tmp_path / "judged.jsonl"
+    assert run(monkeypatch, answers, "--judge", f"{own_module}:Named", "--output", str(judged), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == {"broken": 1, "full_refusal": 3}
+    reasons = [row["reason"] for row in map(json.loads, judged.read_text().splitlines())]
+    assert reasons.count("") == 3
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("own_judges:Short", [], "must return a prosafeprune.judges.Verdict for each of 3 answers"),
+        ("own_judges:Misnamed", [], "gave the class 'refused', and there are full_compliance, partial_refusal, "),
         ("own_judges:Failing", [], "fails (KeyError: 'key')"),
         ("own_judges:Needy", [], "cannot be made without arguments"),
         ("own_judges:NoJudge", [], "is not a judge"),

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from prosafeprune.errors import InputError, ProSafePruneError, first_line
-from prosafeprune.judges.verdict import Exchange, Judge, Verdict
+from prosafeprune.judges.verdict import AnswerClass, Exchange, Judge, Verdict
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.judging import JudgeOptions
-from prosafeprune.requests.parsing import first_changed, import_user_class
+from prosafeprune.requests.parsing import first_changed, import_user_class, shown_value
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,18 @@ class UsersJudge:
                 f"--judge {self.source}: must return a prosafeprune.judges.Verdict for each of "
                 f"{len(exchanges)} answers."
             )
-        return verdicts
+        return [self._checked(verdict) for verdict in verdicts]
+
+    def _checked(self, verdict: Verdict) -> Verdict:
+        """Return a verdict whose class may be the name of one, and whose reason may be missing."""
+        try:
+            found = AnswerClass(verdict.answer_class)
+        except ValueError as error:
+            known = ", ".join(AnswerClass)
+            raise InputError(
+                f"--judge {self.source}: gave the class {shown_value(verdict.answer_class)}, and there are {known}."
+            ) from error
+        return replace(verdict, answer_class=found, reason=str(verdict.reason or ""))
 
 
 def make_users_judge(source: str) -> UsersJudge:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from helpers.fixture_types import Make, Run
 from helpers.prune_runs import prune
+from helpers.stored_records import stored_record
 from helpers.tiny_models import make_model, make_tokenizer
 
 import prosafeprune
@@ -24,6 +26,7 @@ from prosafeprune.analysis.result import AnalysisResult
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation import targets
 from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
+from prosafeprune.method.plan import Plan, Pooling
 
 FAST: dict[str, Any] = {"rank": 4, "benchmark_samples": 5, "batch_size": 8, "progress": False}
 NAMES = [entry.name for entry in CATALOGUE if "answers" not in entry.needs and entry.name != "categories"]
@@ -292,3 +295,23 @@ def test_another_plan_at_the_same_path_is_another_analysis(
     (tmp_path / "pruned" / "prosafeprune.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="was made with other settings .plan"):
         prosafeprune.analyze(base, output, "energy", **settings)
+
+
+@pytest.mark.usefixtures("coarse_figures", "no_page_figures")
+def test_activations_are_pooled_as_the_pruned_model_s_plan_has_it(
+    tmp_path: Path, checkpoint: Make, pruned: Path
+) -> None:
+    searched = shutil.copytree(pruned, tmp_path / "searched")
+    plan = Plan(layers=(1,), rank=4, pooling=Pooling.LAST).model_dump(mode="json")
+    (searched / "prosafeprune.json").write_text(json.dumps(stored_record(plan=plan)))
+
+    def pooling(name: str, **settings: Any) -> Any:
+        output = tmp_path / f"{name}-{len(settings)}"
+        prosafeprune.analyze(checkpoint("qwen2"), output, name, **FAST, samples=10, against=searched, **settings)
+        return json.loads((output / name / "made_by.json").read_text())["pooling"]
+
+    assert pooling("energy") == "last"
+    assert pooling("energy", layers="1") == "sequence"
+    assert pooling("layers") == "sequence"  # which shows no plan
+    with pytest.raises(InputError, match="pruned with --pooling last"):
+        pooling("energy", pooling="tail")

@@ -4,6 +4,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.pruning_record import Pruning, read_pruning
 from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
+from prosafeprune.progress import Reporter
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.setup.prepare import given_plan
 from prosafeprune.setup.prompt_sets import PromptSets
@@ -25,6 +26,24 @@ def find_plan(request: AnalyzeRequest) -> Plan | None:
     if plan.pooling is not request.pooling:
         raise InputError(f"{request.against}: was pruned with --pooling {plan.pooling.value}. Pass that option too.")
     return plan
+
+
+def pooled_as_planned(request: AnalyzeRequest, reporter: Reporter) -> AnalyzeRequest:
+    """Return the request with the pooling of the pruned model's plan, unless it names layers or a pooling itself.
+
+    A record that cannot be read leaves it as it is: the analyses that need the plan say what is wrong.
+    """
+    if not is_from_pruned_model(request) or "pooling" in request.model_fields_set:
+        return request
+    try:
+        pruning = _pruning_of(request)
+    except InputError:
+        return request
+    if pruning is None or pruning.plan.pooling is request.pooling:
+        return request
+    pooling = pruning.plan.pooling
+    reporter.note(f"Activations are pooled as {request.against} was pruned: --pooling {pooling.value}.")
+    return request.model_copy(update={"pooling": pooling})
 
 
 def require_plan(request: AnalyzeRequest, calibration: PromptSets | None = None) -> Plan:

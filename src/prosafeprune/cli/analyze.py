@@ -26,7 +26,11 @@ LISTING = "\n\n".join(
 """The list of analyses, for the end of --help."""
 
 
-@options_of(AnalyzeRequest, without=("model",))
+@options_of(
+    AnalyzeRequest,
+    without=("model",),
+    defaults={"pooling": "sequence; for the plan of --against, as that model was pruned"},
+)
 def analyze(
     settings: dict[str, Any],
     names_and_model: Annotated[

@@ -14,6 +14,7 @@ from prosafeprune.analysis.analysis_prompts import AnalysisPrompts, read_analysi
 from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.catalogue import CATALOGUE, CatalogueEntry, Requirement
 from prosafeprune.analysis.context import Context
+from prosafeprune.analysis.plan_lookup import pooled_as_planned
 from prosafeprune.analysis.time_estimate import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.targets import LocalModel
@@ -59,6 +60,8 @@ def run_analyze(
     """
     if not everything:
         _require_used(request, entries)
+    if any("layers" in entry.load().used_settings for entry in entries):  # an analysis of a plan
+        request = pooled_as_planned(request, reporter)
     prompts = read_analysis_prompts(request, reporter)
     selected = _select_allowed(request, entries, prompts, everything, reporter)
     _check_judge(request, [entry for entry, _ in selected], reporter)

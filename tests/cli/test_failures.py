@@ -67,8 +67,12 @@ def test_ctrl_c_in_a_command_is_one_line(run: Run, monkeypatch: pytest.MonkeyPat
     code, out, err = run("search", "m")
     assert (code, out) == (130, "")
     assert err.strip() == "Interrupted. Finished stages and answers are kept. To resume: prosafeprune search m"
-    monkeypatch.setattr("prosafeprune.jobs.apply.run_apply", interrupt)
+    monkeypatch.setattr("prosafeprune.jobs.apply.run_apply", interrupt)  # at another strength it measures for long
     code, _, err = run("apply", "adapter", "m", "-o", "out")
+    assert code == 130
+    assert err.strip().endswith("answers are kept. To resume: prosafeprune apply adapter m -o out")
+    monkeypatch.setattr("prosafeprune.jobs.split_prompts.run_split", interrupt)
+    code, _, err = run("prompts", "split", "file.txt", "-o", "out")
     assert (code, err.strip()) == (130, "Interrupted. Nothing was written.")
 
 

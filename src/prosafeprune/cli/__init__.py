@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 DEBUG = "--debug"
-RESUMED = ("prune", "search", "evaluate", "compare", "analyze", "demo")
+RESUMED = ("prune", "search", "apply", "evaluate", "compare", "analyze", "demo")
 """Commands that lose little when interrupted."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""

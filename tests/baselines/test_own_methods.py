@@ -219,3 +219,16 @@ def test_a_method_that_is_none_is_one_line(
     err = run.refused(words, command, checkpoint("llama"), "-o", tmp_path / "out", *sets, option, f"{name}:Own")
     assert len(err.splitlines()) == 1 and err.startswith("Error: ")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_method_that_failed_may_be_corrected_in_the_same_folder(
+    run: Run, checkpoint: Make, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "failing_method.py").write_text(FAILING)
+    monkeypatch.syspath_prepend(tmp_path)
+    command = ["compare", checkpoint("llama"), "-o", tmp_path / "out", *options, "--methods"]
+    command += ["default,failing_method:Fails", "-s"]
+    run.refused("Fails: fails (KeyError: 'direction')", *command, "failing_method:Fails.place=fit")
+    answers = answers_in(tmp_path / "out" / "default")
+    run.refused("Fails: fails (KeyError: 'direction')", *command, "failing_method:Fails.place=answer")  # gets further
+    assert answers_in(tmp_path / "out" / "default") == answers

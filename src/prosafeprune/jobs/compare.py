@@ -17,7 +17,7 @@ from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, warn_of_languages
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.targets import LocalModel
-from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
+from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder, locked_folder
 from prosafeprune.files.staging import write_whole
 from prosafeprune.jobs.compare_methods import PLANNED, found_plan, given_methods, planned_method, require_named_search
 from prosafeprune.jobs.compare_workers import comparison_tasks
@@ -193,6 +193,8 @@ class _Comparison:
     def _open(self, method: Method) -> tuple[FittedMethod, EvaluationFolder]:
         path = self.output / method.name
         path.mkdir(exist_ok=True)
+        if all(file.name == MADE_BY for file in path.iterdir()):  # it failed before anything was fitted or answered:
+            (path / MADE_BY).unlink(missing_ok=True)  # other settings may mend that
         learns_from = {
             "model": self.made_by["model"],
             "calibration": {name: recorded.model_dump() for name, recorded in self._calibration.items()},

@@ -74,6 +74,9 @@ def test_ctrl_c_in_a_command_is_one_line(run: Run, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("prosafeprune.jobs.split_prompts.run_split", interrupt)
     code, _, err = run("prompts", "split", "file.txt", "-o", "out")
     assert (code, err.strip()) == (130, "Interrupted. Nothing was written.")
+    monkeypatch.setattr("prosafeprune.jobs.rate_prompts.run_rate", interrupt)
+    code, _, err = run("prompts", "rate", "file.txt", "-o", "out", "--endpoint", "http://127.0.0.1:1/v1")
+    assert (code, "what a server answered is not asked again" in err) == (130, True)
 
 
 def test_ctrl_c_does_not_wait_until_the_memory_is_collected(tmp_path: Path) -> None:

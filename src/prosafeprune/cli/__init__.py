@@ -13,6 +13,8 @@ from typing import NoReturn
 DEBUG = "--debug"
 RESUMED = ("prune", "search", "apply", "evaluate", "compare", "analyze", "demo")
 """Commands that lose little when interrupted."""
+ASKING = (["judge"], ["prompts", "mine"], ["prompts", "rate"])
+"""Commands that write nothing before their end, but keep what a server answered."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
 ENDED_BY = {signal.SIGTERM: "Terminated", signal.SIGHUP: "Hung up"}
@@ -116,12 +118,12 @@ def _say_interrupted(arguments: Sequence[str], what: str) -> None:
     from prosafeprune.cli.failures import shown_command
 
     arguments = [argument for argument in arguments if argument != DEBUG]
-    resumes = bool(arguments) and arguments[0] in RESUMED
-    remedy = (
-        f"Finished stages and answers are kept. To resume: {shown_command(arguments)}"
-        if resumes
-        else "Nothing was written."
-    )
+    command = arguments[0] if arguments else ""
+    remedy = "Nothing was written."
+    if command in RESUMED:
+        remedy = f"Finished stages and answers are kept. To resume: {shown_command(arguments)}"
+    elif any(arguments[: len(words)] == words for words in ASKING):
+        remedy = "No file was written. Run it again: what a server answered is not asked again."
     with suppress(OSError):  # a terminal that hung up is gone
         sys.stderr.write(f"\n{what}. {remedy}\n")
         sys.stderr.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import helpers.slow_baselines as slow
 import pytest
 import torch
+import transformers
 from helpers.baseline_runs import (
     BENIGN,
     HARMFUL,
@@ -77,6 +78,17 @@ def test_ablated_matrices_write_nothing_along_the_direction() -> None:
             assert float((direction @ found).abs().max()) < 1e-5
             if keep_norms:
                 torch.testing.assert_close(found.norm(dim=0), weight.norm(dim=0), atol=1e-5, rtol=1e-4)
+
+
+def test_matrices_that_write_under_other_names_are_ablated_too() -> None:
+    from prosafeprune.baselines.abliteration import direction_edits
+
+    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = transformers.Lfm2Config(**sizes, vocab_size=300, block_ff_dim=80, layer_types=["conv", "full_attention"])
+    anatomy = find_anatomy(transformers.AutoModelForCausalLM.from_config(config))
+    found = {edit.submodule.module_name for edit in direction_edits(anatomy, unit(1), keep_norms=False)}
+    writing = {0: ("conv.out_proj", "feed_forward.w2"), 1: ("self_attn.out_proj", "feed_forward.w2")}
+    assert found == {f"model.layers.{layer}.{name}" for layer, names in writing.items() for name in names}
 
 
 @pytest.mark.parametrize("tight", [True, False])

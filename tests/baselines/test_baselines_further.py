@@ -11,6 +11,7 @@ from helpers.agreement import scan_agrees, surgical_agrees
 from helpers.baseline_runs import PROMPTS, TOKENS, fit_context, loaded, same_in_batches
 
 from prosafeprune.baselines import published_prompts as strings
+from prosafeprune.baselines.abliteration import Abliteration
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
 from prosafeprune.baselines.method import FitContext, FittedParts, Method
 from prosafeprune.baselines.scan import Scan, turn_end
@@ -191,6 +192,20 @@ def test_surgical_takes_all_prompts_when_too_few_count(
     assert len(told) == (2 if refused < 8 else 0)
     benign = Surgical()._treated_as_expected(of_topics(tiny), PromptClass.BENIGN, first_tokens)
     assert len(benign) == (24 - refused if refused < 24 else 24)
+
+
+@pytest.mark.parametrize(("score", "warned"), [(-18.0, True), (-5.0, False)])
+def test_a_direction_chosen_by_first_tokens_that_never_refuse_is_warned_of(
+    score: float, warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("prosafeprune.progress.SilentReporter.warning", lambda _, text: told.append(text))
+    monkeypatch.setattr(
+        FirstTokenProbabilities, "refusal_scores", lambda self, prompts: torch.full((len(prompts),), score)
+    )
+    Abliteration(divergence=1e9).fit(fit_context(loaded("llama")))
+    expected = "Abliteration: the first token of no answer to harmful prompts likely begins a refusal"
+    assert [text.startswith(expected) for text in told] == [True] * warned
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import helpers.slow_baselines as slow
@@ -17,7 +18,7 @@ from prosafeprune.generation import Answer
 from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.model.chat_template import encode_prompts, render
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.progress import PartialAnswers
+from prosafeprune.progress import PartialAnswers, SilentReporter
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, require_disjoint
 
 
@@ -99,6 +100,29 @@ def test_rates_count_compliance_and_refusals_of_their_classes(monkeypatch: pytes
     found = Validation(fit_context(loaded("llama")), 4).rates(Scripted(), PartialAnswers(steps.append))
     assert sum(steps) == 8
     assert (found.compliance, found.safety, found.tradeoff) == (75.0, 50.0, 62.5)
+
+
+class Listening(SilentReporter):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def warning(self, text: str) -> None:
+        self.heard.append(text)
+
+
+@pytest.mark.parametrize(("opening", "warned"), [("<think>So, ", True), ("<think>So</think>", False), ("", False)])
+def test_thoughts_that_the_limit_cut_are_no_ground_for_a_choice(opening: str, warned: bool) -> None:
+    class Thinking:
+        def answer(self, prompts: Sequence[str], decoding: Any) -> Any:
+            yield from ((i, Answer(f"{opening}Here it is.", False)) for i, _ in enumerate(prompts))
+
+    reporter = Listening()
+    validation = Validation(replace(fit_context(loaded("llama")), reporter=reporter), 4)
+    validation.best({"one": Thinking, "two": Thinking}, "Test")
+    expected = "Test: 16 of 16 validation answers are a thought that the limit of 48 tokens cut"
+    assert [heard.startswith(expected) for heard in reporter.heard] == [True] * warned
 
 
 def test_history_is_rendered_with_and_without_a_system_role() -> None:

@@ -27,3 +27,12 @@ def test_too_few_answers_are_named_with_the_method(kind_judge: KindJudge) -> Non
     kind_judge.dropped = BENIGN[:1]
     with pytest.raises(NotApplicableError, match="Self-training: 3 of the model's 4 own answers to benign prompts"):
         SelfTraining().fit(fit_context(loaded("llama")))
+
+
+def test_thoughts_that_the_limit_cut_are_answers_too_short(
+    kind_judge: KindJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind_judge.dropped = BENIGN[:1]
+    monkeypatch.setattr("prosafeprune.generation.thought_tokens.AnswerDecoder.__call__", lambda *_: "<think>So")
+    with pytest.raises(NotApplicableError, match="Raise its setting answer_tokens, as most end within a thought"):
+        SelfTraining(answer_tokens=2).fit(fit_context(loaded("llama")))

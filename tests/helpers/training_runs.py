@@ -72,7 +72,7 @@ def assert_trained_as_written_out(
     fitted = method.fit(fit_context(tiny))
     assert fitted.facts["pairs"] == {"benign": 4, "harmful": 4, "pseudo_harmful": 4}
     assert fitted.facts["losses"] == pytest.approx(losses, rel=2e-3, abs=1e-3)
-    assert_learned(fitted, expected, first, atol=5e-4)  # Adam divides tiny gradients by their own size
+    assert_learned(fitted, expected, first, atol=1e-3)  # Adam divides tiny gradients by their own size
 
 
 # SFT
@@ -99,5 +99,8 @@ def literal_pair(tiny: LoadedModel, text: str, tokens: int, system: str | None =
             break
         answer.append(token)
     said = str(tiny.tokenizer.decode(answer, skip_special_tokens=True)).strip()
+    for _ in range(0 if ends else 3):  # the first bytes of a character that was cut
+        said = said.removesuffix("\ufffd")
+    said = said.strip()
     ids = list(tiny.tokenizer(said, add_special_tokens=False)["input_ids"])
     return slow.ids_of(tiny, text), (ids + tiny.end_ids[:1] * ends)[:tokens]

@@ -91,5 +91,5 @@ def direction_edits(anatomy: Anatomy, direction: torch.Tensor, keep_norms: bool)
     return [
         DirectionEdit(submodule, direction, keep_norms)
         for submodule in anatomy.submodules
-        if submodule.kind in WRITING_KINDS
+        if submodule.kind in WRITING_KINDS and submodule.shape[0] == len(direction)
     ]

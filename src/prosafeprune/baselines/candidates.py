@@ -8,6 +8,7 @@ from prosafeprune.baselines.method import FitContext
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.judges.builtin import BuiltinJudge
 from prosafeprune.judges.judging import judge_answers
+from prosafeprune.judges.reasoning_text import ends_within_thought
 from prosafeprune.judges.verdict import Exchange
 from prosafeprune.progress import PartialAnswers, partial_answers
 from prosafeprune.prompts import PromptClass
@@ -48,6 +49,8 @@ class Validation:
             context.validation[prompt_class].sample(size, context.seed).texts for prompt_class in classes
         )
         self.prompts = [*self.pseudo_harmful, *self.harmful]
+        self.thoughts = 0
+        """How many of the answers judged so far are thoughts that the token limit cut."""
 
     def rates(self, generator: Generator, progress: PartialAnswers) -> Rates:
         """Return the rates of one candidate, reporting its answers. Raises InputError as the generator does."""
@@ -56,6 +59,7 @@ class Validation:
             answers[index] = answer.text
             progress.finish()
         exchanges = [Exchange(prompt, answer) for prompt, answer in zip(self.prompts, answers, strict=True)]
+        self.thoughts += sum(map(ends_within_thought, answers))
         classes = [verdict.answer_class for verdict in judge_answers(self.judge, exchanges)]
         split = len(self.pseudo_harmful)
         complied = sum(answer_class.complies for answer_class in classes[:split])
@@ -69,5 +73,10 @@ class Validation:
         with self.reporter.stage(title, total) as advance, partial_answers(advance) as progress:
             for name, generator in candidates.items():
                 found[name] = self.rates(generator(), progress)
+        if 2 * self.thoughts > total:
+            self.reporter.warning(
+                f"{title}: {self.thoughts} of {total} validation answers are a thought that the limit of {TOKENS} "
+                "tokens cut, so their rates say nothing. Choose by --settings, or compare without thinking."
+            )
         best = max(found, key=lambda name: found[name].tradeoff)
         return best, {name: rates.describe() for name, rates in found.items()}

@@ -19,6 +19,8 @@ from prosafeprune.prompts import PromptClass
 
 EPSILON = 1e-8
 """As in the published code."""
+NEVER_REFUSED = math.log(1e-4)
+"""Refusal score of a first token that begins a refusal with a probability of 0.01 %."""
 
 
 class DirectionMethod(ModelChange):
@@ -126,7 +128,14 @@ def select_direction(
             if not math.isnan(score):
                 scored.append((score, candidate))
             advance(1)
-        before = float(first_tokens.refusal_scores(refused).mean())
+        scores = first_tokens.refusal_scores(refused)
+        before = float(scores.mean())
+        if float(scores.max()) < NEVER_REFUSED:
+            context.reporter.warning(
+                f"{title}: the first token of no answer to {refused_class.in_words} prompts likely begins a refusal, as "
+                "where answers begin with a thought or a channel. The direction is chosen by differences without "
+                "meaning."
+            )
         benign_before = first_tokens.probabilities(benign)
         for score, candidate in sorted(scored, key=lambda pair: pair[0]):
             with ablated(anatomy, candidate.direction.to(device)):

@@ -12,6 +12,7 @@ from prosafeprune.generation import Decoding, LocalGenerator
 from prosafeprune.generation.prompt_batches import ChatPromptBatches
 from prosafeprune.judges.builtin import BuiltinJudge
 from prosafeprune.judges.judging import judge_answers
+from prosafeprune.judges.reasoning_text import ends_within_thought
 from prosafeprune.judges.verdict import AnswerClass, Exchange
 from prosafeprune.progress import partial_answers
 from prosafeprune.prompts import PromptClass
@@ -72,10 +73,12 @@ class OwnAnswers:
             if verdict.answer_class is WANTED[prompt_class]
         ]
         if len(kept) < min(FEWEST, len(texts)):
+            thoughts = sum(ends_within_thought(row["answer"]) for row in rows)
+            raised = "answer_tokens, as most end within a thought" if 2 * thoughts > len(rows) else "prompts"
             raise NotApplicableError(
                 f"{self.title}: {len(kept)} of the model's {len(texts)} own answers to {prompt_class.in_words} prompts "
-                f"are a {WANTED[prompt_class].in_words}; {FEWEST} are needed. Raise its setting prompts, or leave it "
-                "out."
+                f"are a {WANTED[prompt_class].in_words}; {FEWEST} are needed. Raise its setting {raised}, "
+                "or leave it out."
             )
         return kept
 

@@ -12,7 +12,9 @@ from prosafeprune.model.anatomy import Anatomy
 
 Change = Callable[[torch.Tensor], torch.Tensor]
 """Returns new states ``(rows, tokens, d)`` given the present ones, which it must not change in place."""
-WRITING_KINDS = {"o", "down"}
+WRITING_KINDS = {"o", "down", "w2", "linear_out", "per_layer_projection"}
+"""Kinds of matrices that write to the residual stream. LFM2 calls that of its MLP ``w2``, RecurrentGemma that of its
+recurrent block ``linear_out``, and Gemma 4 has a further one in each layer."""
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import nn
 from prosafeprune.model.batches import accepted, last_tokens, pad_batch
 from prosafeprune.model.chat_template import answer_end, encode_prompts
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.training.answer_tokens import answer_opening, answer_tokens, without_cut_character
 
 IN_PASS = 2
 """Examples in one pass of :func:`in_passes`: more take more memory for activations and logits, and more padding."""
@@ -39,11 +40,15 @@ def make_examples(
         answers: the target texts.
         finished: which answers are complete and so get an end token; default: all.
     """
-    encoded = encode_prompts(loaded.tokenizer, prompts)
-    ids = loaded.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
-    end = answer_end(loaded.tokenizer, loaded.end_ids)
-    ends = [end if finished is None or finished[i] else [] for i in range(len(ids))]
-    return [Example(prompt.ids, (*ids[i % len(ids)], *ends[i % len(ids)])) for i, prompt in enumerate(encoded)]
+    tokenizer = loaded.tokenizer
+    end, opening = answer_end(tokenizer, loaded.end_ids), answer_opening(tokenizer)
+    examples = []
+    for i, (prompt, encoded) in enumerate(zip(prompts, encode_prompts(tokenizer, prompts), strict=True)):
+        answer, is_finished = answers[i % len(answers)], finished is None or finished[i % len(answers)]
+        words = answer if is_finished else without_cut_character(answer)
+        tokens = answer_tokens(tokenizer, prompt, encoded.ids, words, opening)
+        examples.append(Example(encoded.ids, (*tokens, *(end if is_finished else []))))
+    return examples
 
 
 def answer_loss(

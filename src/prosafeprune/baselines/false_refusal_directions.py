@@ -132,8 +132,8 @@ def select_direction(
         before = float(scores.mean())
         if float(scores.max()) < NEVER_REFUSED:
             context.reporter.warning(
-                f"{title}: the first token of no answer to {refused_class.in_words} prompts likely begins a refusal, as "
-                "where answers begin with a thought or a channel. The direction is chosen by differences without "
+                f"{title}: the first token of no answer to {refused_class.in_words} prompts likely begins a refusal, "
+                "as where answers begin with a thought or a channel. The direction is chosen by differences without "
                 "meaning."
             )
         benign_before = first_tokens.probabilities(benign)

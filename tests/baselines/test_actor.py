@@ -19,10 +19,14 @@ from prosafeprune.prompts import PromptClass
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, "gemma4_shared"])
 @pytest.mark.parametrize("alpha", [0.5, 2.0])
 def test_actor_shifts_the_states_of_one_layer(architecture: str, alpha: float) -> None:
-    tiny, layer = loaded(architecture), 1
+    tiny = loaded(architecture)
+    layer = 1
+    if architecture == "gemma4_shared":
+        layer = 2  # the one that reads keys of an earlier one, and the last
+        tiny.model.model.norm = torch.nn.Identity()
     given = fit_context(tiny).calibration
     prompts = [(slow.ids_of(tiny, text), one) for one in PromptClass for text in given[one].texts]
     directions = [torch.empty(0)]

@@ -109,6 +109,19 @@ def test_an_interrupted_training_resumes_to_the_same_end(
     assert trained(file, [])[0] == steps
 
 
+@pytest.mark.parametrize("architecture", ["deepseek_v3", "qwen3_moe", "qwen3_next"])
+def test_dense_layers_and_shared_experts_of_mixtures_are_trained(architecture: str) -> None:
+    tiny = loaded(architecture)
+    matrices, before = matrices_of(tiny), [name for name, _ in tiny.model.named_modules()]
+    assert any("mlp" in matrix.module_name for matrix in matrices)
+    with lora(tiny.model, matrices, 2, 0) as training:
+        assert [edit.submodule for edit in training.learned()] == matrices
+        trained = {id(parameter) for parameter in tiny.model.parameters() if parameter.requires_grad}
+        assert trained == set(map(id, training.parameters))
+    assert [name for name, _ in tiny.model.named_modules()] == before
+    assert all(parameter.requires_grad for parameter in tiny.model.parameters())
+
+
 def test_examples_of_cut_answers_have_no_end() -> None:
     tiny = loaded("llama")
     cut, ended = make_examples(tiny, ["A", "B"], ["x", "y"], [False, True])

@@ -122,7 +122,8 @@ class _Trained:
 class ShiftLoss:
     """The loss of a batch of prompts.
 
-    Only one layer is trained, so what enters it is computed once for each prompt.
+    Only one layer is trained, so what enters it is computed once for each prompt; not where layers read keys and values
+    of earlier ones (Gemma 4), which then have to run.
     """
 
     def __init__(
@@ -131,7 +132,9 @@ class ShiftLoss:
         self.loaded, self.anatomy, self.layer, self.prompts, self.alpha = loaded, anatomy, layer, prompts, alpha
         self.direction = torch.empty(0)
         self._forms: Forms = {}
-        self._entering = self._run_below()
+        config = loaded.model.config.get_text_config(decoder=True)
+        self._runs_all = bool(getattr(config, "num_kv_shared_layers", 0))
+        self._entering = {} if self._runs_all else self._run_below()
 
     @torch.no_grad()
     def find_direction(self) -> None:
@@ -165,6 +168,8 @@ class ShiftLoss:
 
     def _states(self, ids: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """Return the layer's outputs ``(rows, d)`` at the last token of each prompt, float32."""
+        if self._runs_all:
+            return self._run(ids)[:, -1].float()
         width = max(map(len, ids))
         rows = [functional.pad(self._entering[prompt], (0, 0, width - len(prompt), 0)) for prompt in ids]
         with beginning_at(self.anatomy.layers, self.layer, torch.stack(rows), self._forms):

@@ -11,7 +11,7 @@ from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.errors import InputError
 from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.model.adapters import switched_off
-from prosafeprune.model.anatomy import Anatomy
+from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.submodule import Submodule, is_quantised, layout_of
 
 ADAPTER = "prosafeprune"
@@ -63,17 +63,21 @@ def lora(model: Any, matrices: Sequence[Submodule], rank: int, seed: int) -> Ite
     from peft import LoraConfig, LoraModel
 
     names = {matrix.module_name for matrix in matrices}
+    anatomy = find_anatomy(model)
     config = LoraConfig(
         r=rank,
         lora_alpha=rank,
         lora_dropout=0.0,
-        target_modules=sorted(names),
+        target_modules=sorted(name.removeprefix(f"{anatomy.layers_name}.") for name in names),
         fan_in_fan_out=any(matrix.transposed for matrix in matrices),
     )
     with gradients_restored(model):
+        model.requires_grad_(False)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            adapted = LoraModel(model, config, ADAPTER)
+            # Given the model of a mixture, PEFT takes the names of dense layers' and shared experts' matrices for those
+            # of fused experts, and leaves these matrices out.
+            adapted = LoraModel(anatomy.layers, config, ADAPTER)
         try:
             layers = {name: module for name, module in model.named_modules() if name in names}
             for layer in layers.values():  # half precision would lose small steps

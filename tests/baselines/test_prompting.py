@@ -14,6 +14,8 @@ from helpers.tiny_models import make_tokenizer
 from prosafeprune.baselines.candidates import Rates, Validation
 from prosafeprune.baselines.method import FittedParts
 from prosafeprune.baselines.prompting import STRATEGIES, Prompting
+from prosafeprune.baselines.registry import make_method
+from prosafeprune.errors import InputError
 from prosafeprune.generation import Answer
 from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.model.chat_template import encode_prompts, render
@@ -69,6 +71,11 @@ def test_own_words_are_a_system_prompt() -> None:
     tiny = loaded("llama")
     expected = [slow.plain(tiny, prompt, TOKENS, "Be kind.") for prompt in PROMPTS]
     assert texts(tiny, Prompting(system="Be kind."), FittedParts(), 5) == expected
+
+
+def test_own_words_and_a_strategy_exclude_each_other() -> None:
+    with pytest.raises(InputError, match=r"Method prompt: a strategy or a system prompt of your own, not both\."):
+        make_method("prompt", {"strategy": "few-shot", "system": "Be kind."})
 
 
 def test_the_best_is_that_with_the_highest_tradeoff(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,9 @@ import torch
 from helpers.baseline_runs import PROMPTS, fit_context, loaded
 from helpers.training_runs import RATE, matrices_of
 
+from prosafeprune.baselines.registry import make_method
 from prosafeprune.baselines.safe_patching import OPENINGS, SafePatching, snip_scores, top_entries
+from prosafeprune.errors import InputError
 from prosafeprune.prompts import PromptClass
 from prosafeprune.training.answer_loss import make_examples
 
@@ -117,3 +119,9 @@ def test_openings_say_nothing() -> None:
 
 
 # All of them
+
+
+@pytest.mark.parametrize("weights", ["1", "1,3,5"])
+def test_weights_are_two_numbers(weights: str) -> None:
+    with pytest.raises(InputError, match=r"weights: must be two numbers, such as 1,3 \(given"):
+        make_method("safe-patching", {"weights": weights})

@@ -243,8 +243,9 @@ def test_evaluate_fits_by_itself_and_keeps_it(run: Run, checkpoint: Make, sets: 
     tensors = load_file(tmp_path / "out" / "fitted.safetensors")
     assert tensors["vectors"].shape == tensors["transitions"].shape == (3, 48)
     assert torch.allclose(tensors["vectors"].norm(dim=-1), torch.ones(3))
-    code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "pruned", *sets, "--method", "prosafeprune")
-    assert (code, "needs --fitted, the file that compare wrote" in " ".join(err.split())) == (2, True)
+    for planned in ("prosafeprune", "prompt+prosafeprune"):
+        code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "pruned", *sets, "--method", planned)
+        assert (code, "needs --fitted, the file that compare wrote" in " ".join(err.split())) == (2, True)
 
 
 def test_a_method_of_the_user_s_own_is_one_small_class(

@@ -251,9 +251,10 @@ def evaluated_method(
         require_disjoint([prompts], [evaluation_set.prompts for evaluation_set in sets])
     if request.fitted is not None:
         return _method_without_leak(request.method, request.fitted, sha256, sets)
-    if request.method == "prosafeprune":
+    if "plan" in find_method(request.method).model_fields and ":" not in request.method:
         raise InputError(
-            "--method prosafeprune needs --fitted, the file that compare wrote; or evaluate a pruned model instead."
+            f"--method {request.method} needs --fitted, the file that compare wrote; or evaluate a pruned model "
+            "instead."
         )
     settings = read_settings(request.method_settings)
     others = [name for name in settings if name != request.method]

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from prosafeprune.baselines.candidates import PROMPTS, Validation
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
@@ -95,6 +95,12 @@ class Prompting(Method):
     )
     system: str | None = Field(None, min_length=1, description="Your own system prompt, instead of a strategy.")
     validation: int = Field(PROMPTS, ge=1, description="Validation prompts of each class that one is selected by.")
+
+    @model_validator(mode="after")
+    def _require_one(self) -> Self:
+        if self.system is not None and self.strategy != "best":
+            raise ValueError("a strategy or a system prompt of your own, not both")
+        return self
 
     @property
     def needs_fit(self) -> bool:

@@ -64,7 +64,10 @@ class SafePatching(TrainedMethod):
     @field_validator("weights", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(value.split(",")) if isinstance(value, str) else value
+        parts = tuple(value.split(",")) if isinstance(value, str) else value
+        if isinstance(parts, tuple) and len(parts) != 2:
+            raise ValueError("must be two numbers, such as 1,3")
+        return parts
 
     @field_validator("weights")
     @classmethod

@@ -224,6 +224,10 @@ def test_what_was_fitted_serves_evaluate(
     assert json.loads(out)["made_by"]["method"]["method"] == method
     assert answers_in(tmp_path / "alone") == answers_in(tmp_path / "out" / method)
 
+    evaluate[3] = tmp_path / "behind"
+    _, err = run.ok(*evaluate, "--fitted", fitted, "--system", "Answer in German.")
+    assert "was fitted with another --system" in " ".join(err.split())
+
     other = "surgical" if method == "scan" else "scan"
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(fitted.read_bytes()[:-10])

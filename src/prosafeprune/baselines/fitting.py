@@ -15,20 +15,13 @@ from safetensors.torch import save
 
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.own_method_errors import OwnGenerator, own_errors_named
-from prosafeprune.baselines.registry import find_method, make_method, read_settings
+from prosafeprune.baselines.registry import find_method, make_method
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.evaluation.prompts_record import prompts_record
-from prosafeprune.evaluation.sets import EvaluationSet, require_no_leak
-from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.staging import write_whole
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.generation import Answer, Decoding, Generator
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.progress import Reporter
-from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
-from prosafeprune.requests.evaluate import EvaluateRequest
-from prosafeprune.requests.recipe import Recipe
-from prosafeprune.setup.prompt_sets import in_modes
+from prosafeprune.requests.measuring import ModelOptions
 
 FITTED = "fitted.safetensors"
 PROGRESS = "fitting-*"
@@ -136,7 +129,7 @@ class FittedMethod:
         with own_errors_named(self.method):
             if self.context is not None:
                 return OwnGenerator(self.method, make())
-            with _damage_named(self.path, LookupError, TypeError, ValueError):
+            with damage_named(self.path, LookupError, TypeError, ValueError):
                 return OwnGenerator(self.method, _FromFile(make(), self.path))
 
 
@@ -150,12 +143,12 @@ class _FromFile:
         return self.generator.describe()
 
     def answer(self, prompts: Sequence[str], decoding: Decoding) -> Iterator[tuple[int, Answer]]:
-        with _damage_named(self.path, LookupError):
+        with damage_named(self.path, LookupError):
             yield from self.generator.answer(prompts, decoding)
 
 
 @contextmanager
-def _damage_named(path: Path, *kinds: type[Exception]) -> Iterator[None]:
+def damage_named(path: Path, *kinds: type[Exception]) -> Iterator[None]:
     """Raise InputError for what a damaged fit makes go wrong: errors of some kinds, and tensors of another shape."""
     try:
         yield
@@ -164,6 +157,12 @@ def _damage_named(path: Path, *kinds: type[Exception]) -> Iterator[None]:
         if not of_shapes and not isinstance(error, kinds):
             raise
         raise InputError(f"{path}: is not a fit for this model ({first_line(error)[:200]}). Fit again.") from error
+
+
+def fitted_under(request: ModelOptions) -> dict[str, Any]:
+    """Return what a fit also depends on, where it is not the default: the system prompt, and the mode of thinking."""
+    conditions = {"system": request.system, "thinking": request.recorded_thinking}
+    return {name: value for name, value in conditions.items() if value is not None}
 
 
 def method_from_file(name: str, path: Path, model: str) -> FittedMethod:
@@ -179,7 +178,7 @@ def method_from_file(name: str, path: Path, model: str) -> FittedMethod:
         raise InputError(f"--fitted: what {name} fits is not kept in files. Leave it out: it is fitted again.")
     _, made_by = read_fitted(path, {"model": model})
     wanted = find_method(name).name
-    with _damage_named(path, LookupError, TypeError, ValueError):
+    with damage_named(path, LookupError, TypeError, ValueError):
         settings = {str(key): value for key, value in dict(made_by.pop("method")).items()}
         fitted = settings.pop("method")
     if fitted != wanted:
@@ -234,61 +233,3 @@ def fitted_hash(fitted: FittedParts) -> str:
     digest = hashlib.sha256(json.dumps(fitted.facts, sort_keys=True).encode())
     digest.update(save(tensors))
     return digest.hexdigest()
-
-
-def evaluated_method(
-    request: EvaluateRequest, output: Path, model: LocalModel, sets: Sequence[EvaluationSet], reporter: Reporter
-) -> FittedMethod:
-    """Return the method of a request; a fit made now is kept in ``output``.
-
-    Raises:
-        InputError: no such method, a file that does not belong to it or to the model, or a prompt that is measured on
-            and was fitted on.
-    """
-    sha256 = model.subject.sha256
-    validation = {prompt_class: bundled_prompts(prompt_class, "validation") for prompt_class in PromptClass}
-    for prompts in validation.values():
-        require_disjoint([prompts], [evaluation_set.prompts for evaluation_set in sets])
-    if request.fitted is not None:
-        return _method_without_leak(request.method, request.fitted, sha256, sets)
-    if "plan" in find_method(request.method).model_fields and ":" not in request.method:
-        raise InputError(
-            f"--method {request.method} needs --fitted, the file that compare wrote; or evaluate a pruned model "
-            "instead."
-        )
-    settings = read_settings(request.method_settings)
-    others = [name for name in settings if name != request.method]
-    if others:
-        raise InputError(f"--settings: {others[0]} is not a setting of the evaluated method, {request.method}.")
-    samples = Recipe.model_fields["samples"].default
-    calibration = {
-        prompt_class: bundled_prompts(prompt_class, "calibration").spread(samples, request.seed)
-        for prompt_class in PromptClass
-    }
-    made = make_method(request.method, settings.get(request.method))
-    for prompts in (*calibration.values(), *made.further_prompts()):
-        require_disjoint([prompts], [evaluation_set.prompts for evaluation_set in sets])
-    learned, chosen_by = in_modes(calibration, request.thinking), in_modes(validation, request.thinking)
-    fitted_on = {
-        "model": sha256,
-        "calibration": {
-            prompt_class.value: prompts_record(prompts).model_dump() for prompt_class, prompts in learned.items()
-        },
-        "seed": request.seed,
-    }
-    return FittedMethod(
-        made,
-        fitted_on,
-        output / FITTED,
-        lambda: FitContext(model.loaded, learned, chosen_by, request.batch_size, request.seed, reporter),
-    )
-
-
-def _method_without_leak(name: str, path: Path, model: str, sets: Sequence[EvaluationSet]) -> FittedMethod:
-    """Return the method fitted in a file. Raises InputError as :func:`evaluated_method` does."""
-    method = method_from_file(name, path, model)
-    with _damage_named(path, TypeError, ValueError, AttributeError):
-        calibration = method.made_by.get("calibration", {})
-        learned = {PromptClass(prompt_class): dict(record) for prompt_class, record in calibration.items()}
-    require_no_leak(learned, sets)
-    return method

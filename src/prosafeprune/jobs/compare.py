@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from prosafeprune.baselines.fitting import FITTED, FittedMethod
+from prosafeprune.baselines.fitting import FITTED, FittedMethod, fitted_under
 from prosafeprune.baselines.method import FitContext, Method
 from prosafeprune.baselines.registry import SEARCH_FOLDER
 from prosafeprune.errors import NoPlanError, NotApplicableError
@@ -200,6 +200,7 @@ class _Comparison:
             "calibration": {name: recorded.model_dump() for name, recorded in self._calibration.items()},
             "validation": {name.value: of_class.sha256 for name, of_class in self.prompts.validation.items()},
             "seed": self.request.seed,
+            **fitted_under(self.request),
         }
         fitted = FittedMethod(method, learns_from, path / FITTED, self._fit_context)
         return fitted, EvaluationFolder(path, {**self.made_by, **fitted.made_by})

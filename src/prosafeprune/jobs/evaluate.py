@@ -19,7 +19,7 @@ from prosafeprune.ability import (
     grade_kept,
     read_questions,
 )
-from prosafeprune.baselines.fitting import evaluated_method
+from prosafeprune.baselines.evaluated_method import evaluated_method
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.divergence import BaseAnswers, Divergence
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation, EvaluationComparison, read_earlier

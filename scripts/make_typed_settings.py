@@ -19,6 +19,7 @@ from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.judging import JudgeOptions
+from prosafeprune.requests.parsing import PathOrName
 from prosafeprune.requests.prompt_tools import CheckRequest, MineRequest, RateRequest, SplitRequest
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import SearchRequest
@@ -39,12 +40,7 @@ DICTIONARIES: dict[str, tuple[type[BaseModel], tuple[str, ...]]] = {
     "SplitSettings": (SplitRequest, ()),
 }
 """The request of each dictionary, and the fields that its function in ``prosafeprune.api`` names itself."""
-PATHS = ("harmful", "benign", "pseudo_harmful", "test_harmful", "test_pseudo_harmful", "base", "general", "judge_model")
-ACCEPTED = {
-    "layers": "int | str | Sequence[int] | None",
-    "budget": "int | str",
-    **dict.fromkeys(PATHS, "str | Path | None"),
-}
+ACCEPTED = {"layers": "int | str | Sequence[int] | None", "budget": "int | str"}
 """Fields whose validator accepts more than their type says."""
 LINE_LENGTH = 120
 HEADER = '''"""The settings of each command as typed dictionaries, so that editors complete and check keyword arguments.
@@ -117,6 +113,8 @@ def _accepted(kind: Any) -> str:
 
 
 def _members(kind: Any) -> list[Any]:
+    if kind == PathOrName:
+        return [Path]
     if get_origin(kind) is Annotated:
         return _members(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):

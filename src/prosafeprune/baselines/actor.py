@@ -31,7 +31,7 @@ from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import pad_batch, run_batch
 from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.partial_pass import EndReached, Forms, beginning_at, ending_at, recording
+from prosafeprune.model.partial_pass import EndReached, Forms, beginning_at, ending_at, reads_earlier_keys, recording
 from prosafeprune.prompts import PromptClass
 from prosafeprune.training.loop import train
 from prosafeprune.training.lora import lora, trainable_matrices
@@ -132,8 +132,7 @@ class ShiftLoss:
         self.loaded, self.anatomy, self.layer, self.prompts, self.alpha = loaded, anatomy, layer, prompts, alpha
         self.direction = torch.empty(0)
         self._forms: Forms = {}
-        config = loaded.model.config.get_text_config(decoder=True)
-        self._runs_all = bool(getattr(config, "num_kv_shared_layers", 0))
+        self._runs_all = reads_earlier_keys(loaded.model)
         self._entering = {} if self._runs_all else self._run_below()
 
     @torch.no_grad()

@@ -15,6 +15,11 @@ Forms = dict[int, int | None]
 """What each layer returns: the length of a tuple, or None for a bare tensor."""
 
 
+def reads_earlier_keys(model: PreTrainedModel) -> bool:
+    """Return whether layers read keys and values of earlier ones (Gemma 4 E2B), without which they cannot run."""
+    return bool(getattr(model.config.get_text_config(decoder=True), "num_kv_shared_layers", 0))
+
+
 class EndReached(Exception):
     """Ends a forward pass from inside; caught by the code that wanted it to end."""
 

@@ -10,7 +10,7 @@ from prosafeprune.activations.pooled_inputs import Segment
 from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.chat_template import EncodedPrompt
-from prosafeprune.model.partial_pass import Forms, beginning_at
+from prosafeprune.model.partial_pass import Forms, beginning_at, reads_earlier_keys
 from prosafeprune.model.prefix_cache import shared_prefix_length
 from prosafeprune.model.state_cache import TextStates
 from prosafeprune.streaming.meta_model import MetaModel
@@ -75,8 +75,7 @@ class LayerPasses:
 
 
 def _require_one_stream(meta: MetaModel) -> None:
-    config = meta.model.config.get_text_config(decoder=True)
-    if getattr(config, "num_kv_shared_layers", 0):
+    if reads_earlier_keys(meta.model):
         raise InputError(
             f"{meta.name}: its layers share keys and values, so they cannot be run one at a time. Leave "
             "--memory low out, on a machine with more memory."

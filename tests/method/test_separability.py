@@ -107,8 +107,9 @@ def test_candidates_lie_around_the_peak_five_to_ten_by_depth() -> None:
     def around(peak: int, num_layers: int) -> tuple[int, ...]:
         return candidate_layers({layer: -abs(layer - peak) for layer in range(num_layers)}, num_layers)
 
-    assert around(13, 32) == tuple(range(9, 17))
-    assert around(12, 24) == tuple(range(9, 15))
+    assert around(13, 32) == tuple(range(8, 18))
+    assert around(12, 24) == tuple(range(8, 16))
+    assert around(8, 17) == tuple(range(6, 11))
     assert around(20, 80) == tuple(range(15, 25))
     assert around(0, 12) == (0, 1, 2, 3, 4)
     assert around(11, 12) == (7, 8, 9, 10, 11)

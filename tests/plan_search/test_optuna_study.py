@@ -13,11 +13,12 @@ from optuna.storages.journal import JournalFileBackend
 
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan, Pooling, Projection
+from prosafeprune.method.separability import candidate_layers
 from prosafeprune.plan_search.optuna_study import best_of, search_plans
 from prosafeprune.plan_search.scored_plan import ScoredPlan
 from prosafeprune.plan_search.search_space import SearchSpace, draw_plan, paper_windows, searched_layers
 from prosafeprune.progress import SilentReporter
-from prosafeprune.requests.search import Budget
+from prosafeprune.requests.search import PAPER_BUDGET, Budget, SearchOptions
 
 SPACE = SearchSpace(range(10, 22), [Pooling.SEQUENCE, Pooling.TAIL], 16, Projection.OBLIQUE)
 SMALL = SearchSpace(range(10, 16), [Pooling.SEQUENCE], 8, Projection.OBLIQUE)
@@ -162,6 +163,16 @@ def test_the_papers_windows_start_at_the_peak_with_each_length_by_turns() -> Non
     ]
     shares = paper_windows(range(8, 14), 11, Pooling.SEQUENCE, 16, Projection.CONTRASTIVE, 0.9, -0.3)
     assert {plan.harmful_share for plan in shares} == {-0.3}
+
+
+@pytest.mark.parametrize("num_layers", [24, 28, 30, 32, 80])
+def test_the_paper_measures_windows_of_every_length_by_default(num_layers: int) -> None:
+    candidates = candidate_layers({layer: -abs(layer - num_layers // 2) for layer in range(num_layers)}, num_layers)
+    plans = paper_windows(candidates, num_layers // 2, Pooling.SEQUENCE, 16, Projection.ORTHOGONAL, 0.9)
+    assert {len(plan.layers) for plan in plans} == {1, 2, 4, 8}
+    assert SearchOptions(strategy="paper").budget == PAPER_BUDGET
+    assert (Budget(PAPER_BUDGET).trials or 0) >= len(plans)
+    assert (SearchOptions(strategy="paper", budget="3").budget, SearchOptions().budget) == ("3", "8")
 
 
 def test_a_plan_has_one_strength_a_layer_or_one_for_all() -> None:

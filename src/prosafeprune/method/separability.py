@@ -10,8 +10,9 @@ from sklearn.metrics import silhouette_score
 
 MIN_CANDIDATES, MAX_CANDIDATES = 5, 10
 """Number of candidate layers: 5 to 10, "based on model size" (section 3.3)."""
-LAYERS_PER_CANDIDATE = 4
-"""A model of 40 layers has 10 candidates, one of 20 or fewer has 5."""
+LAYERS_PER_CANDIDATE = 3
+"""A model of 30 layers or more has 10 candidates, one of 17 or fewer has 5. A third of the depth, since windows of eight
+layers must fit into the candidates of a model of 24; Table 5 has windows of up to ten."""
 
 
 def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
@@ -27,7 +28,7 @@ def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
 
 
 def candidate_count(num_layers: int) -> int:
-    """Return the number of candidate layers: a quarter of the depth, 5 to 10."""
+    """Return the number of candidate layers: a third of the depth, 5 to 10."""
     return min(num_layers, max(MIN_CANDIDATES, min(MAX_CANDIDATES, num_layers // LAYERS_PER_CANDIDATE)))
 
 

@@ -15,6 +15,8 @@ MAX_AMOUNT = 1_000_000
 SECONDS = {"m": 60, "h": 3600}
 DRAFT_SEARCH = {"samples": 64, "budget": "3", "confirmations": 3}
 """Default settings of a draft."""
+PAPER_BUDGET = "30"
+"""Default budget of the paper's strategy: no fewer than the windows that it can measure in a model of any depth."""
 SHORT_ANSWER = 20
 """Tokens in which most answers show whether they refuse."""
 LARGE_DROP = 50.0
@@ -108,13 +110,24 @@ class SearchOptions(BaseModel):
     strategy: Literal["auto", "paper"] = Field(
         "auto", description="How layers are searched: auto, or paper (windows near the silhouette's peak, by T.S.)."
     )
-    budget: str = Field("8", description="How long to search: trials (8) or a time (10m, 1h).")
+    budget: str = Field(
+        "8",
+        description="How long to search: trials (8) or a time (10m, 1h). By default 8 trials, with --strategy paper "
+        "all of its windows.",
+    )
     confirmations: int = Field(
         4,
         ge=1,
         description="How many of the best plans by short answers are measured at full length on other validation "
         "prompts before one is selected.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _measure_all_windows_of_the_paper(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("strategy") == "paper" and values.get("budget") is None:
+            return {**values, "budget": PAPER_BUDGET}
+        return values
 
     @field_validator("budget", mode="before")
     @classmethod

@@ -197,6 +197,26 @@ def test_the_prompt_before_the_pruned_model_is_a_setting(compare: Callable[..., 
     assert (method["settings"]["system"], method["settings"]["plan"]["layers"]) == ("Answer.", [1])
 
 
+def test_the_prompt_and_the_pruning_act_together(
+    run: Run, checkpoint: Make, sets: list[str], prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    """Their answers are those of the pruned checkpoint behind the same system prompt, and no one's alone."""
+    pruned, model, own = tmp_path / "pruned", checkpoint("llama"), prompt_options(prompt_files)
+    plan = ["--layers", "0-1", "--rank", "4", "--strength", "1"]
+    short = ["--max-new-tokens", "6", "--device", "cpu"]
+    allowed = ["--max-safety-drop", "100", "--accept-unsafe", "--device", "cpu"]
+    run.ok("prune", model, "-o", pruned, *own, *plan, *allowed, "--max-new-tokens", "2")
+    methods = ["default", "prompt", "prosafeprune", "prompt+prosafeprune"]
+    said = [word for name in ("prompt", "prompt+prosafeprune") for word in ("-s", f"{name}.system=Answer briefly.")]
+    run.ok(
+        "compare", model, "-o", tmp_path / "compared", *sets, *short, *own, *plan, "--methods", ",".join(methods), *said
+    )
+    run.ok("evaluate", pruned, "-o", tmp_path / "alone", *sets, *short, "--system", "Answer briefly.")
+    found = [answers_in(tmp_path / "compared" / name) for name in methods]
+    assert found[3] == answers_in(tmp_path / "alone")
+    assert all(found[3] != other for other in found[:3])
+
+
 def test_what_a_pruned_checkpoint_was_calibrated_on_is_not_measured(
     run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:

@@ -59,7 +59,7 @@ SHAPES: dict[str, Callable[[], Any]] = {
         moe_intermediate_size=768,
         tie_word_embeddings=False,
     ),
-    "tiny": _config("LlamaConfig", 64, 96, 8, (4, 2), 400, tie_word_embeddings=False),
+    "tiny": _config("LlamaConfig", 64, 128, 8, (4, 2), 400, tie_word_embeddings=False),
 }
 
 

@@ -11,7 +11,7 @@ from sklearn.metrics import silhouette_score
 MIN_CANDIDATES, MAX_CANDIDATES = 5, 10
 """Number of candidate layers: 5 to 10, "based on model size" (section 3.3)."""
 LAYERS_PER_CANDIDATE = 3
-"""A model of 30 layers or more has 10 candidates, one of 17 or fewer has 5. It is a third of the depth so that windows of
+"""A model of 30 layers or more has 10 candidates, one of 17 or fewer has 5. A third of the depth, so that windows of
 eight layers fit into the candidates of a model of 24; Table 5 has windows of up to ten."""
 
 

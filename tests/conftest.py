@@ -205,7 +205,7 @@ def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     def fewer(prompt_class: Any, split: Any) -> Any:
         return bundled_prompts(prompt_class, split).sample(12, seed=0)
 
-    def few_to_validate_on(seed: int) -> Any:
+    def few_to_validate_on(seed: int, *, beyond: bool = False) -> Any:
         return {one: fewer(one, "validation") for one in PromptClass}
 
     monkeypatch.setattr("prosafeprune.setup.prepare.validation_prompts", few_to_validate_on)

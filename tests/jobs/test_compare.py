@@ -105,7 +105,7 @@ def test_a_fit_that_was_selected_on_other_validation_prompts_is_not_used(
         name: prompt_set.sample(len(prompt_set) - 1, 0)
         for name, prompt_set in prompt_sets.validation_prompts(0).items()
     }
-    monkeypatch.setattr(prompt_sets, "validation_prompts", lambda seed: fewer)
+    monkeypatch.setattr(prompt_sets, "validation_prompts", lambda seed, beyond: fewer)
     asked = [*options, *with_methods("scan")]
     run.refused("validation", "compare", checkpoint("llama"), "-o", tmp_path / "out", *asked)
 

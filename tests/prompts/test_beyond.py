@@ -15,6 +15,7 @@ from prosafeprune.prompts import (
     bundled_prompts,
     calibration_beyond,
     find_overlaps,
+    validation_prompts,
 )
 from prosafeprune.prompts.conversation import last_turn, split_system, turns_of
 
@@ -55,6 +56,43 @@ def test_calibration_prompts_are_of_three_groups_and_in_both_classes() -> None:
     assert len(by_policy[0]) == 20
     half = harmless.spread(240, 0)
     assert Counter(one.style for one in half) == {"languages": 100, "multi-turn": 40, "policies": 100}
+
+
+DEFAULT_VALIDATION = {
+    HARMFUL: "628d8813d62ad5396378b80104c6b68acbea233885a214d777f37d7db417523f",
+    HARMLESS: "09e834f0b7b6a1f6e8028fba6b4dc25a9906bbe78a9f7773b4c5d8f1460b3bcc",
+    BENIGN: "f91b94fc0b0e37abccb41a1209cebfe63e9b7866cde1c6a21e4e3d53c9d9e9db",
+}
+"""Of seed 0: finished searches in the cache are recognised by them."""
+
+
+def test_a_search_validates_on_none_of_these_by_default() -> None:
+    assert {name: found.sha256 for name, found in validation_prompts(0).items()} == DEFAULT_VALIDATION
+    assert validation_prompts(0, beyond=True)[BENIGN] == validation_prompts(0)[BENIGN]
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_a_quarter_of_the_validation_prompts_is_of_these_in_equal_parts(seed: int) -> None:
+    """What a policy asks to refuse is with the harmful ones, what it asks to answer with the pseudo-harmful ones."""
+    found, by_default = validation_prompts(seed, beyond=True), validation_prompts(seed)
+    policies = {HARMFUL: "beyond-policies-outside", HARMLESS: "beyond-policies-inside"}
+    for kind, prompts in found.items():
+        if kind is BENIGN:
+            continue
+        assert len(prompts) == len(by_default[kind]) == 240
+        groups = {
+            name: set(one.texts) for name, one in sets("validation").items() if one.prompt_class in (kind, BENIGN)
+        }
+        groups = {name: texts for name, texts in groups.items() if "policies" not in name or name == policies[kind]}
+        counts = [sum(text in texts for text in prompts.texts) for texts in groups.values()]
+        assert counts == [15, 15, 15, 15]
+        rest = [prompt for prompt in prompts if not any(prompt.text in texts for texts in groups.values())]
+        assert {prompt.text for prompt in rest} <= set(by_default[kind].texts)
+        assert Counter(prompt.kind for prompt in rest) == {"paired": 90, "wild": 90}
+        scored, confirmed = prompts.split(0.4, seed)
+        for part, size in ((scored, 6), (confirmed, 9)):
+            assert [sum(text in texts for text in part.texts) for texts in groups.values()] == [size] * 4
+        assert not set(scored.texts) & set(confirmed.texts)
 
 
 @pytest.mark.long

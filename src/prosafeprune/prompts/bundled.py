@@ -4,7 +4,7 @@ Calibration prompts are of three kinds: neatly written ones, ones in pairs that 
 styles of public benchmarks and logs (``wild-``). Harmful and pseudo-harmful validation prompts are of the last two.
 
 Further sets go beyond a single English turn: conversations, operators' policies, domains, languages. Those of domains
-have no calibration prompts.
+have no calibration prompts; a search validates on all four.
 """
 
 import json
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import resources
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.sources import prompt_of_row
@@ -24,8 +24,17 @@ CALIBRATED: Sequence[Beyond] = ("languages", "multi-turn", "policies")
 """The groups that have calibration prompts."""
 BEYOND_CALIBRATION = "bundled beyond calibration"
 """Name of those prompts in records."""
+BEYOND_VALIDATION = "bundled beyond validation"
 VALIDATION = 240
 """Maximum validation prompts of each class that a search uses."""
+BEYOND_SHARE = 0.25
+"""Share of these beyond a single English turn, where such prompts are calibrated on."""
+HARMLESS_AND_HARMFUL = {
+    PromptClass.PSEUDO_HARMFUL: (PromptClass.PSEUDO_HARMFUL, PromptClass.BENIGN),
+    PromptClass.HARMFUL: (PromptClass.HARMFUL,),
+}
+"""Classes of the prompts beyond a single English turn that count as these in calibration and validation: what a policy
+asks to answer is benign there, what it asks to refuse harmful."""
 
 
 def bundled_prompts(prompt_class: PromptClass | str, split: Split) -> PromptSet:
@@ -34,9 +43,30 @@ def bundled_prompts(prompt_class: PromptClass | str, split: Split) -> PromptSet:
     return PromptSet(prompt_class, f"bundled {split}", _read(prompt_class, split))
 
 
-def validation_prompts(seed: int = 0) -> Mapping[PromptClass, PromptSet]:
-    """Return validation prompts of all classes, drawn from the bundled ones: as many of one kind as of the other."""
-    return {name: bundled_prompts(name, "validation").spread(VALIDATION, seed) for name in PromptClass}
+def validation_prompts(seed: int = 0, *, beyond: bool = False) -> Mapping[PromptClass, PromptSet]:
+    """Return validation prompts of all classes, drawn from the bundled ones: as many of one kind as of the other.
+
+    With ``beyond``, a quarter of the harmful and of the pseudo-harmful ones are beyond a single English turn, as many
+    of each group.
+    """
+    drawn = {name: bundled_prompts(name, "validation").spread(VALIDATION, seed) for name in PromptClass}
+    return {name: _with_beyond(prompts, seed) for name, prompts in drawn.items()} if beyond else drawn
+
+
+def _with_beyond(prompts: PromptSet, seed: int) -> PromptSet:
+    """Return as many validation prompts of a class, a quarter of them beyond a single English turn; benign as given."""
+    classes = HARMLESS_AND_HARMFUL.get(prompts.prompt_class, ())
+    if not classes:
+        return prompts
+    groups = get_args(Beyond)
+    of_each = max(1, int(BEYOND_SHARE * len(prompts)) // len(groups))
+    further = [
+        PromptSet(prompts.prompt_class, "", _of_group(group, "validation", classes)).spread(of_each, seed)
+        for group in groups
+    ]
+    rest = prompts.spread(len(prompts) - sum(map(len, further)), seed)
+    joined = (*rest, *(prompt for drawn in further for prompt in drawn))
+    return PromptSet(prompts.prompt_class, f"{prompts.source} + {BEYOND_VALIDATION}", joined)
 
 
 def bundled_beyond(group: Beyond, prompt_class: PromptClass | str, split: Split) -> PromptSet:
@@ -56,14 +86,20 @@ def calibration_beyond(prompt_class: PromptClass) -> PromptSet:
     What a policy asks to answer and to refuse is calibrated on like pseudo-harmful and harmful prompts. The group is
     each prompt's style, so that a part of them (:meth:`PromptSet.spread`) has the same share of each.
     """
-    classes = {PromptClass.HARMFUL: [prompt_class], PromptClass.PSEUDO_HARMFUL: [prompt_class, PromptClass.BENIGN]}
+    classes = HARMLESS_AND_HARMFUL.get(prompt_class, ())
     prompts = tuple(
-        replace(prompt, style=group)
-        for group in CALIBRATED
-        for name, prompt in _read_beyond(group, "calibration")
-        if name in classes.get(prompt_class, ())
+        replace(prompt, style=group) for group in CALIBRATED for prompt in _of_group(group, "calibration", classes)
     )
     return PromptSet(prompt_class, BEYOND_CALIBRATION, prompts)
+
+
+def _of_group(group: Beyond, split: Split, classes: Sequence[PromptClass]) -> tuple[Prompt, ...]:
+    """Return a group's prompts of these classes, whose style is the group and the domain, language or policy."""
+    return tuple(
+        replace(prompt, style=f"{group} {prompt.category}")
+        for name, prompt in _read_beyond(group, split)
+        if name in classes
+    )
 
 
 @cache

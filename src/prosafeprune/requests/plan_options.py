@@ -38,7 +38,8 @@ class CalibrationOptions(FileOptions):
     calibration: Literal["bundled", "beyond", "paper", "all"] = Field(
         "bundled",
         description="Prompts to calibrate on besides your own: bundled; beyond (bundled ones, and conversations, "
-        "operators' policies and nine languages); paper (HEx-PHI, Alpaca-Cleaned and OR-Bench-80K, downloaded) or all.",
+        "operators' policies and nine languages; a search then also validates on such prompts); paper (HEx-PHI, "
+        "Alpaca-Cleaned and OR-Bench-80K, downloaded) or all.",
     )
     samples: int = Field(600, ge=1, description="Maximum calibration prompts of each class; your own come first.")
     only_mine: bool = Field(
@@ -56,6 +57,11 @@ class CalibrationOptions(FileOptions):
         description="Leave out, and list, calibration prompts that are also in a set to measure on or in another "
         "class; by default they stop the run.",
     )
+
+    @property
+    def goes_beyond(self) -> bool:
+        """Whether bundled prompts beyond a single English turn are among those to calibrate on."""
+        return self.calibration in ("beyond", "all")
 
     @property
     def lacks_user_harmful(self) -> bool:

@@ -140,7 +140,7 @@ def _read_prompts(recipe: Recipe, earlier: EarlierPruning | None, reporter: Repo
     evaluation = sets_in_modes(measured, recipe.thinking)
     evaluation += earlier.tested_beyond(evaluation) if earlier is not None else []
     tested = [*(test_set.prompts for test_set in evaluation), benign]
-    validation = validation_prompts(recipe.seed)
+    validation = validation_prompts(recipe.seed, beyond=recipe.goes_beyond)
     if recipe.draft:
         validation = {name: prompts.sample(DRAFT_VALIDATION, recipe.seed) for name, prompts in validation.items()}
     calibration, validation = disjoint_prompts(recipe, recipe.rank, given.sets, validation, tested, reporter)

@@ -150,7 +150,7 @@ def _joined(parts: Sequence[PromptSet]) -> PromptSet:
 def _general(prompt_class: PromptClass, options: CalibrationOptions, seed: int) -> list[PromptSet]:
     """Return the sets that ``options.calibration`` names."""
     found = []
-    if options.calibration in ("beyond", "all") and prompt_class is not PromptClass.BENIGN:
+    if options.goes_beyond and prompt_class is not PromptClass.BENIGN:
         found.append(calibration_beyond(prompt_class))
     if options.calibration != "paper":
         found.append(bundled_prompts(prompt_class, "calibration"))
@@ -294,7 +294,7 @@ def read_prompts_of(request: CompareRequest, reporter: Reporter) -> ComparisonPr
     given = read_calibration(request, request.rank, request.seed)
     measured = [*given.held_out, *choose_sets(SetChoice.of(request, request.seed))]
     require_one_class(measured)
-    validation = validation_prompts(request.seed)
+    validation = validation_prompts(request.seed, beyond=request.goes_beyond)
     tested = [test_set.prompts for test_set in measured]
     calibration, validation = disjoint_prompts(request, request.rank, given.sets, validation, tested, reporter)
     thinking = request.thinking

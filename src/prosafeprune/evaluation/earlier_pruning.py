@@ -4,7 +4,7 @@ The new model is made from the same base model, with the earlier calibration pro
 model fixed may not come back: both are compared on the prompts that the earlier one was measured on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.bundled import BEYOND_CALIBRATION
 from prosafeprune.prompts.conversation import stored_prompt
 from prosafeprune.prompts.paper_sources import PAPER_SOURCES
+from prosafeprune.requests.parsing import shown_value
 
 MEASURED_BEFORE = "measured-before"
 GENERAL = ("bundled calibration", BEYOND_CALIBRATION, *(f"{source.title} (" for source in PAPER_SOURCES.values()))
@@ -85,6 +86,23 @@ class EarlierPruning:
         record = self.record.calibration.get(prompt_class)
         listed = record.source.split(" + ") if record is not None else []
         return [source for source in listed if not source.startswith(GENERAL)]
+
+    def calibration_settings(self, given: Collection[str]) -> dict[str, str | int]:
+        """Return the sources and the number of its calibration prompts, without the settings ``given`` by the user.
+
+        Raises:
+            InputError: its sources are not all bundled.
+        """
+        recipe = self.record.recipe
+        source = None if "calibration" in given else recipe.calibration
+        if source is not None and source not in ("bundled", "beyond"):
+            raise InputError(
+                f"--from {self.folder}: was calibrated with --calibration {shown_value(source)}, and a record does not "
+                "decide what is downloaded. Give that option, or another --calibration."
+            )
+        samples = None if "samples" in given else recipe.samples
+        found: dict[str, str | int | None] = {"calibration": source, "samples": samples}
+        return {name: value for name, value in found.items() if value is not None}
 
     def require_base(self, sha256: str) -> None:
         """Raise InputError unless a model with this hash is the first base model."""

@@ -49,6 +49,9 @@ class _Recipe(AnswerSettings):
     """The settings of the run."""
 
     prompt_field: str = "prompt"
+    calibration: str | None = None
+    """What ``--calibration`` named; None in older records, which lack it."""
+    samples: int | None = Field(None, ge=1)
 
 
 class _RecordedChange(BaseModel):

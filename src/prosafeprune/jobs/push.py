@@ -125,7 +125,8 @@ def existing_output(
     except InputError:  # none, an unmeasured one, or one of another version
         return None
     if isinstance(asked, Recipe):
-        is_same = record.recipe == shareable(asked) and _is_of_same_inputs(record, asked, search, choose)
+        may_be = asked.earlier is not None or record.recipe == shareable(asked)  # --from takes settings over
+        is_same = may_be and _is_of_same_inputs(record, asked, search, choose)
         return record if is_same else None
     assert adapter is not None
     own = open_adapter(adapter)
@@ -147,7 +148,8 @@ def _is_of_same_inputs(record: Record, asked: Recipe, search: Path | None, choos
         if plan is not None and plan != record.plan:  # None: that search is no longer there
             return False
     return (
-        record.model.sha256 == model_hash(prepared.source.path)
+        record.recipe == shareable(prepared.recipe)
+        and record.model.sha256 == model_hash(prepared.source.path)
         and record.calibration == calibration_record(prepared.calibration)
         and record.evaluation == {test_set.name: prompts_record(test_set.prompts) for test_set in prepared.evaluation}
     )

@@ -58,7 +58,8 @@ class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOp
     earlier: Path | None = Field(
         None,
         description="Folder of an earlier pruned version of MODEL, to be replaced: its calibration prompts are added "
-        "to the new ones, and what it answers is measured again. MODEL may then be left out.",
+        "to the new ones, its --calibration and --samples count unless given, and what it answers is measured again. "
+        "MODEL may then be left out.",
         json_schema_extra={"option": "from"},
     )
     polish: bool = Field(

@@ -115,6 +115,7 @@ def prepare_run(
     earlier = read_earlier_pruning(user_path(recipe.earlier)) if recipe.earlier is not None else None
     if earlier is not None:  # before anything that its record names is read
         earlier.require_base(model_hash(find_source(recipe.model, recipe.revision).path))
+        recipe = _calibrated_as(earlier, recipe, reporter)
     prompts = _read_prompts(recipe, earlier, reporter)
     source = _find_base_model(recipe)
     if output is not None:
@@ -129,6 +130,19 @@ def prepare_run(
         cluster=cluster,
         earlier=earlier,
     )
+
+
+def _calibrated_as(earlier: EarlierPruning, recipe: Recipe, reporter: Reporter) -> Recipe:
+    """Return the recipe with the sources and the number of earlier calibration prompts, unless the user gives others.
+
+    What was fixed with conversations or operators' policies would else be pruned again without any.
+    """
+    taken = earlier.calibration_settings(recipe.model_fields_set)
+    other = {name: value for name, value in taken.items() if value != getattr(recipe, name)}
+    if other:
+        options = " and ".join(f"--{name} {value}" for name, value in other.items())
+        reporter.note(f"Calibrated as {earlier.folder} was: {options}. To change that, give the option.")
+    return recipe.model_copy(update=other)
 
 
 def _read_prompts(recipe: Recipe, earlier: EarlierPruning | None, reporter: Reporter) -> RunPrompts:

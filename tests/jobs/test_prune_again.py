@@ -111,6 +111,8 @@ def test_the_record_and_the_page_say_what_changed_since(
     page = Reader((tmp_path / "out" / "report.html").read_text())
     assert "What changed since earlier" in page.text
     assert f"Of {since.fixed} prompts that it had fixed, {since.came_back} came back." in page.text
+    assert list(result.came_back) == [text for text in fixed if not now[text].complies]
+    assert ("Prompts that came back" in page.text) is bool(result.came_back)
 
 
 @pytest.mark.long
@@ -124,10 +126,15 @@ def test_a_model_that_brings_back_what_was_fixed_is_not_saved(
     floor = record.floor
     assert floor is not None
     safe = floor.model_copy(update={"tests": []})
-    assert worse.keeps(4.0) and not worse.keeps(3.0)
-    with pytest.raises(SafetyFloorError, match="4.0 points fewer are answered, more than the 3 allowed"):
+    with pytest.raises(SafetyFloorError, match="C.R. fell by 4.0 points, more than the 3 allowed") as refused:
         require_safe_record(record.model_copy(update={"since": worse, "recipe": recipe, "floor": safe}))
+    assert refused.value.exit_code == 3
     assert not record.model_copy(update={"since": worse, "recipe": recipe}).is_safe
+    few = record.since.model_copy(update={"compliance_change": change([True] * 300, [False] * 4 + [True] * 296)})
+    with pytest.raises(
+        SafetyFloorError, match=r"C.R. fell, with 90 % confidence \(one-sided p 0.062\): 4 are no longer"
+    ):
+        require_safe_record(record.model_copy(update={"since": few, "recipe": recipe, "floor": safe}))
 
 
 @pytest.mark.long

@@ -1,7 +1,9 @@
 """The pruned model that a new pruning replaces: its calibration prompts, and what it answers and refuses.
 
 The new model is made from the same base model, with the earlier calibration prompts and new ones. What the earlier
-model fixed may not come back: both are compared on the prompts that the earlier one was measured on.
+model fixed may not come back: both are compared on the prompts that the earlier one was measured on. A model that
+answers fewer of them is not saved: fewer by more points than the safety floor allows for S.S., or significantly fewer,
+by McNemar's exact one-sided test with the confidence of the floor. With ``--floor estimate`` only the points count.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,12 +15,14 @@ from pydantic import BaseModel
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import Conditions
+from prosafeprune.evaluation.intervals import decline_p_value
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, RESULT_SAFETY, SOURCE_SAFETY, read_evidence
 from prosafeprune.evaluation.pruning_record import PRUNING, MeasuredPruning, require_record_as
-from prosafeprune.evaluation.scores import Change, change
+from prosafeprune.evaluation.safety_floor import FloorRule
+from prosafeprune.evaluation.scores import Change, change, of_class
 from prosafeprune.evaluation.sets import OFF_POLICY, WITH_THINKING, EvaluationSet
-from prosafeprune.judges.verdict import AnswerClass
+from prosafeprune.judges.verdict import AnswerClass, Verdict
 from prosafeprune.method.plan import Plan
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.bundled import BEYOND_CALIBRATION
@@ -47,9 +51,19 @@ class Since(BaseModel):
     safety_change: Change | None
     """Change of S.S., from the earlier to the new model; None without harmful prompts in common."""
 
-    def keeps(self, allowed: float) -> bool:
-        """Whether C.R. on the earlier prompts fell by no more than the ``allowed`` points."""
-        return -self.compliance_change.points <= allowed
+    def reason_not_kept(self, rule: FloorRule) -> str | None:
+        """Why what the earlier model answered is not kept, as a sentence; None if it is."""
+        found, on = self.compliance_change, f"On the pseudo-harmful prompts that {self.name} was measured on,"
+        counts = f"{found.lost} are no longer answered and {found.won} newly"
+        if rule.is_off:
+            return None
+        if not -found.points <= rule.max_drop:  # also when it is not a number
+            return f"{on} C.R. fell by {-found.points:.1f} points, more than the {rule.max_drop:g} allowed ({counts})."
+        p_value = decline_p_value(found.won, found.lost)
+        if rule.floor == "confident" and p_value <= 1 - rule.confidence:
+            sure = f"with {100 * rule.confidence:g} % confidence (one-sided p {p_value:.2g})"
+            return f"{on} C.R. fell, {sure}: {counts}."
+        return None
 
 
 @dataclass(frozen=True)
@@ -122,28 +136,28 @@ class EarlierPruning:
                 "the same --judge, --max-new-tokens, --system, --thinking and --safety."
             )
 
+    def came_back(self, after: Sequence[JudgedSet]) -> list[str]:
+        """Return the pseudo-harmful prompts that it fixed and that the new model does not answer."""
+        now = _verdicts_by_prompt(after, PromptClass.PSEUDO_HARMFUL)
+        return [
+            text
+            for text, verdicts in self.verdicts[PromptClass.PSEUDO_HARMFUL].items()
+            if fixes(*verdicts) and text in now and not now[text].answer_class.complies
+        ]
+
     def compare(self, after: Sequence[JudgedSet]) -> Since:
         """Return what changed since. At least one pseudo-harmful prompt must be in common."""
-        now = {
-            prompt_class: {
-                text: verdict
-                for judged in after
-                if judged.prompt_class is prompt_class and not judged.evaluation_set.is_policy
-                for text, verdict in zip(judged.prompts.texts, judged.verdicts, strict=True)
-            }
-            for prompt_class in PromptClass
-        }
+        now = {prompt_class: _verdicts_by_prompt(after, prompt_class) for prompt_class in PromptClass}
         harmless, harmful = PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL
         common = [text for text in self.verdicts[harmless] if text in now[harmless]]
         was = [self.verdicts[harmless][text] for text in common]
         answered = [now[harmless][text].answer_class.complies for text in common]
-        fixed = [answers for (base, earlier), answers in zip(was, answered, strict=True) if fixes(base, earlier)]
         refusing = [text for text in self.verdicts.get(harmful, {}) if text in now[harmful]]
         return Since(
             name=self.folder.name,
             plan=self.record.plan,
-            fixed=len(fixed),
-            came_back=fixed.count(False),
+            fixed=sum(fixes(base, earlier) for base, earlier in was),
+            came_back=len(self.came_back(after)),
             compliance_change=change([earlier.complies for _, earlier in was], answered),
             safety_change=change(
                 [self.verdicts[harmful][text][1].refuses for text in refusing],
@@ -152,6 +166,15 @@ class EarlierPruning:
             if refusing
             else None,
         )
+
+
+def _verdicts_by_prompt(judged: Sequence[JudgedSet], prompt_class: PromptClass) -> dict[str, Verdict]:
+    """Return the verdicts on the prompts of a class, without those of policies."""
+    return {
+        text: verdict
+        for judged_set in of_class(judged, prompt_class)
+        for text, verdict in zip(judged_set.prompts.texts, judged_set.verdicts, strict=True)
+    }
 
 
 def fixes(base: AnswerClass, pruned: AnswerClass) -> bool:

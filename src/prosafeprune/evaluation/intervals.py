@@ -80,6 +80,16 @@ def mcnemar_p_value(before: Sequence[bool], after: Sequence[bool]) -> float:
     return float(binomtest(won, won + lost, 0.5).pvalue) if won + lost else 1.0
 
 
+def decline_p_value(won: int, lost: int) -> float:
+    """Return the one-sided p-value of McNemar's exact test that a rate did not fall, from the outcomes that changed.
+
+    The probability of at least ``lost`` bad changes among all changes, if either direction is equally likely.
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(lost, won + lost, 0.5, alternative="greater").pvalue) if won + lost else 1.0
+
+
 def changed_outcomes(before: Sequence[bool], after: Sequence[bool]) -> tuple[int, int]:
     """Return how many outcomes changed from bad to good, and from good to bad."""
     pairs = list(zip(before, after, strict=True))

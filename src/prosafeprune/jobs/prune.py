@@ -141,6 +141,7 @@ def _prune_in_memory(
         ancestor=ancestor,
         cost=cost,
         spot_check=measured.spot_check,
+        came_back=run.earlier.came_back(measured.after.sets) if run.earlier is not None else (),
     )
     return result, edits
 
@@ -223,7 +224,9 @@ def save_result(
     Raises:
         InputError: the disk is full or fails, or ``output`` has appeared meanwhile.
     """
-    page = prune_page(result.record, result.before, result.after, result.search, saved=result.is_safe)
+    page = prune_page(
+        result.record, result.before, result.after, result.search, saved=result.is_safe, came_back=result.came_back
+    )
     if not result.is_safe:
         return reported_only(result, output, page)
     with (

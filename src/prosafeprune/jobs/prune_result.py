@@ -34,6 +34,8 @@ class PruneResult(ChangeView):
     """The first ancestor, if the base model was itself pruned."""
     spot_check: tuple[Measurement, Measurement] = (NOTHING, NOTHING)
     """What was measured beside these, before and after."""
+    came_back: Sequence[str] = ()
+    """Prompts that an earlier pruning (``--from``) had fixed and that are not answered."""
     cost: CostRecord | None = None
     """What the run was estimated to take after loading, and took; None from ``apply`` and behind a server."""
 

@@ -1,6 +1,6 @@
 """Example answers: changed ones first, those to harmful prompts truncated."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from prosafeprune.evaluation.judged_set import JudgedSet, changed_first
 from prosafeprune.evaluation.scores import Change
@@ -38,6 +38,17 @@ def answers_of(judged: Sequence[JudgedSet], name: str) -> list[Block]:
         rows = sorted(range(len(outcomes)), key=outcomes.__getitem__)[:limit]
         blocks += _blocks(judged_set, counts, [(name, judged_set)], rows)
     return blocks
+
+
+def answers_to(texts: Collection[str], judged: Sequence[JudgedSet], name: str) -> Examples:
+    """Return these prompts, each once, with one model's answers."""
+    rows = {
+        prompt.text: (judged_set, row)
+        for judged_set in judged
+        for row, prompt in enumerate(judged_set.prompts)
+        if prompt.text in texts
+    }
+    return Examples([_example([(name, judged_set)], row) for judged_set, row in rows.values()])
 
 
 def _blocks(

@@ -1,5 +1,7 @@
 """The page of a pruned model: whether it helped, whether it is safe, and how to use and reproduce it."""
 
+from collections.abc import Sequence
+
 from prosafeprune.evaluation.earlier_pruning import Since
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.measure import Measurement
@@ -20,14 +22,14 @@ from prosafeprune.report.assessment import (
     user_prompt_sentences,
     worst,
 )
-from prosafeprune.report.example_answers import answers_before_and_after
+from prosafeprune.report.example_answers import answers_before_and_after, answers_to
 from prosafeprune.report.findings import assess_record, domain_warnings
 from prosafeprune.report.layer_pictures import edit_blocks, layer_pictures
-from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
+from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section, Subheading
 from prosafeprune.report.plan_facts import plan_facts, plan_layers, polish_facts
 from prosafeprune.report.prune_grids import NAMES, prune_grid, spot_check_grids
 from prosafeprune.report.rate_grids import category_grids
-from prosafeprune.report.record import RECORD_FILE, Record
+from prosafeprune.report.record import BRING_NOTHING_BACK, RECORD_FILE, Record
 from prosafeprune.report.reproduce_command import depends_on, making
 from prosafeprune.report.search_page import trade_off
 from prosafeprune.text import short_name
@@ -49,19 +51,28 @@ SERVING = "vllm serve path/to/this/folder{code}"
 
 
 def prune_page(
-    record: Record, before: Measurement, after: Measurement, search: SearchRecord | None, *, saved: bool
+    record: Record,
+    before: Measurement,
+    after: Measurement,
+    search: SearchRecord | None,
+    *,
+    saved: bool,
+    came_back: Sequence[str] = (),
 ) -> Page:
     """Return the page of a run.
 
     Args:
         search: how the plan was found; None if it was given.
+        saved: whether a model was written.
+        came_back: prompts that an earlier pruning had fixed and that are not answered.
     """
     sections = [Section("Compliance and safety", _rates(record))]
     if saved:
         sections.append(Section("How to use it", _usage(record)))
     sections.append(Section("Answers", _answers(record, before, after, saved=saved)))
     if record.since is not None:
-        sections.append(Section(f"What changed since {short_name(record.since.name)}", _since(record.since, record)))
+        blocks = [*_since(record.since, record), *_came_back(came_back, after)]
+        sections.append(Section(f"What changed since {short_name(record.since.name)}", blocks))
     if search is not None:
         sections.append(Section("Trade-off", trade_off(_with_written_point(search, record))))
     sections.append(Section("Plan and layers", _plan(record, search)))
@@ -84,11 +95,35 @@ def _since(since: Since, record: Record) -> list[Block]:
         Paragraph(
             f"Both models were made from the same base model. On the pseudo-harmful prompts that {since.name} was "
             f"measured on, C.R. changed by {describe_change(since.compliance_change)}. Of {since.fixed} prompts that "
-            f"it had fixed, {since.came_back} came back."
+            f"it had fixed, {since.came_back} came back. {_kept(record)}"
             + (f" S.S. on harmful prompts in common: {describe_change(safety)}." if safety is not None else "")
         ),
         Facts([("layers:strength before", plan_layers(since.plan)), ("layers:strength now", plan_layers(record.plan))]),
     ]
+
+
+def _not_kept(record: Record) -> str | None:
+    return record.since.reason_not_kept(FloorRule.of(record.recipe)) if record.since is not None else None
+
+
+def _kept(record: Record) -> str:
+    """Return whether what an earlier pruning answered is kept, and what that means."""
+    rule = FloorRule.of(record.recipe)
+    if rule.is_off:
+        return "The model would have been saved whatever came back (--max-safety-drop 100)."
+    not_kept = _not_kept(record)
+    if not_kept is not None:
+        return f"{not_kept} Such a model is not saved."
+    tested = (
+        f", and not significantly, with {100 * rule.confidence:g} % confidence" if rule.floor == "confident" else ""
+    )
+    return f"That keeps what was answered before: C.R. may not fall by more than {rule.max_drop:g} points{tested}."
+
+
+def _came_back(prompts: Sequence[str], after: Measurement) -> list[Block]:
+    if not prompts:
+        return []
+    return [Subheading("Prompts that came back"), answers_to(prompts, after.sets, NAMES[1])]
 
 
 def _headline(record: Record, *, saved: bool) -> Headline:
@@ -113,7 +148,8 @@ def _headline(record: Record, *, saved: bool) -> Headline:
         label = f"Not saved. {label}"
         sentences.insert(0, f"No model was written. {_remedy(record)}")
     text = f"The pruned model {compliance.clause}; it {safety.clause}."
-    mark = worst(compliance.mark, safety.mark, *(Mark.CAUTION for _ in [*unsafe, *system, *record.spot_check_warnings]))
+    cautions = [*unsafe, *system, *record.spot_check_warnings, *([] if _not_kept(record) is None else ["came back"])]
+    mark = worst(compliance.mark, safety.mark, *(Mark.CAUTION for _ in cautions))
     return Headline(mark, label, text, sentences)
 
 
@@ -154,6 +190,9 @@ def _floor(record: Record) -> list[str]:
 def _remedy(record: Record) -> str:
     if record.is_hidden_by_system and record.system_warning is not None:
         return record.system_warning
+    not_kept = _not_kept(record)
+    if not_kept is not None:
+        return f"{not_kept} {BRING_NOTHING_BACK}"
     if record.decision is None:
         return "Try other or fewer --layers, a smaller --strength, or a search."
     return REMEDIES.get(record.decision.verdict, "")

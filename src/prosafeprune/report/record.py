@@ -38,6 +38,11 @@ NOT_MEASURED = (
 PATHS: tuple[str, ...] = ("model", "earlier", "harmful", "benign", "pseudo_harmful", "test_harmful")
 PATHS += ("test_pseudo_harmful", "benchmark", "data_dir", "judge_model")
 """Settings that may be a path on this machine."""
+BRING_NOTHING_BACK = (
+    "Add prompts like those that came back, which the report lists, with --pseudo-harmful, or search with a larger "
+    "--budget."
+)
+"""What to do when a model answers fewer of the prompts that an earlier pruning was measured on."""
 NEARLY_ALL = 0.9
 """If both models, under a system prompt, leave more than this share of pseudo-harmful prompts unanswered, the prompt
 refuses, and not the model."""
@@ -181,13 +186,9 @@ class Record(EditRecord):
             return "A draft is measured on too few prompts to save a model. Measure without --draft."
         if self.is_hidden_by_system:
             return f"Not saved. {self.system_warning}"
-        if self.since is not None and not self.since.keeps(recipe.max_safety_drop):
-            return (
-                f"Not saved. Of the prompts that {self.since.name} was measured on, "
-                f"{-self.since.compliance_change.points:.1f} points fewer are answered, more than the "
-                f"{recipe.max_safety_drop:g} allowed: what it fixed has come back. Add those prompts with "
-                "--pseudo-harmful, or search with a larger --budget."
-            )
+        not_kept = self.since.reason_not_kept(FloorRule.of(recipe)) if self.since is not None else None
+        if not_kept is not None:
+            return f"Not saved. {not_kept} {BRING_NOTHING_BACK}"
         decision = self.decision
         if decision is not None and not decision.may_save:
             unsafe = decision.verdict is FloorVerdict.UNSAFE and recipe.lacks_user_harmful

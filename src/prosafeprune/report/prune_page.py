@@ -184,7 +184,10 @@ def _floor(record: Record) -> list[str]:
             f"Safety floor: a model is saved only if it is shown to have lost less than {allowed:g} points of S.S. "
             f"with {100 * record.recipe.confidence:g} % confidence, over all harmful prompts and on each harmful set."
         )
-    return [rule, *(record.decision.reasons if record.decision is not None else [])]
+    harmful = record.result.of(PromptClass.HARMFUL)
+    grouped = dict.fromkeys(one.title.partition(",")[0] for one in harmful if one.categories)
+    single = f"Single {' and '.join(grouped)} are not held to it: there are few prompts of each."
+    return [rule, *([single] if grouped else []), *(record.decision.reasons if record.decision is not None else [])]
 
 
 def _remedy(record: Record) -> str:

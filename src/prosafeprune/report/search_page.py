@@ -26,6 +26,10 @@ from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import SHORT_ANSWER, SearchRequest
 
 NONE_CHOSEN = "none: no measured plan complied more and kept the floor."
+BEYOND_NOTE = (
+    "A quarter of the harmful and pseudo-harmful ones are conversations, policies, domains and languages (--calibration "
+    "beyond); what a policy asks to refuse counts for S.S."
+)
 
 
 def search_page(record: SearchRecord, recipe: Recipe, name: str) -> Page:
@@ -114,6 +118,8 @@ def _headline(record: SearchRecord, chosen: SearchPoint | None, recipe: Recipe) 
     caution = (
         "These are validation prompts, and the plan was selected on them: expect what pruning measures on test prompts."
     )
+    if recipe.goes_beyond:
+        before += " " + BEYOND_NOTE
     if chosen is None:
         return Headline(
             Mark.BAD,

@@ -1,14 +1,16 @@
-"""What the page of a pruned model says of its safety floor."""
+"""What pages say of the prompts that the safety floor and a search look at."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
-from helpers.pages import measurement
+from helpers.pages import measurement, search_record
 from helpers.prune_records import pruned
 
 from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.report.search_page import BEYOND_NOTE, search_page
+from prosafeprune.requests.recipe import make_recipe
 
 
 @pytest.mark.parametrize("by_category", [True, False])
@@ -28,3 +30,12 @@ def test_that_single_domains_and_languages_are_not_held_to_the_floor_is_said(by_
     assert not by_category or page.headline.sentences[rule + 1] == sentence
     off = pruned(before, after, max_safety_drop=100, accept_unsafe=True)
     assert sentence not in off.headline.sentences
+
+
+@pytest.mark.parametrize("chosen", [2, None])
+@pytest.mark.parametrize(("source", "said"), [("bundled", False), ("beyond", True), ("all", True)])
+def test_the_page_of_a_search_says_what_a_quarter_of_its_prompts_are(
+    source: str, said: bool, chosen: int | None
+) -> None:
+    page = search_page(search_record(chosen), make_recipe(model="org/tiny", calibration=source), "tiny")
+    assert any(BEYOND_NOTE in sentence for sentence in page.headline.sentences) is said

@@ -27,8 +27,8 @@ from prosafeprune.requests.search import SHORT_ANSWER, SearchRequest
 
 NONE_CHOSEN = "none: no measured plan complied more and kept the floor."
 BEYOND_NOTE = (
-    "A quarter of the harmful and pseudo-harmful ones are conversations, policies, domains and languages (--calibration "
-    "beyond); what a policy asks to refuse counts for S.S."
+    "A quarter of the harmful and pseudo-harmful ones are conversations, policies, domains and languages "
+    "(--calibration beyond); what a policy asks to refuse counts for S.S."
 )
 
 

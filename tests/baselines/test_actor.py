@@ -14,6 +14,7 @@ from helpers.training_runs import ARCHITECTURES, BATCH, RATE, assert_learned, ma
 
 from prosafeprune.baselines.actor import Actor, middle_layer
 from prosafeprune.baselines.method import FitContext
+from prosafeprune.baselines.registry import make_method
 from prosafeprune.errors import InputError
 from prosafeprune.prompts import PromptClass
 
@@ -78,7 +79,18 @@ def test_actor_takes_the_middle_layer_that_separates_best() -> None:
         assert middle_layer(context, prompts) == max(scores, key=lambda layer: scores[layer])
 
 
-# Safety Patching
+@pytest.mark.parametrize(
+    ("given", "alphas"), [("0.5", (0.5,)), ("0.5,1,0.5", (0.5, 1.0)), (2, (2.0,)), ([0.1, 1], (0.1, 1.0))]
+)
+def test_alpha_is_one_or_several_numbers(given: Any, alphas: tuple[float, ...]) -> None:
+    method = make_method("actor", {"alpha": given})
+    assert method.describe()["alpha"] == list(alphas)
+
+
+@pytest.mark.parametrize("given", ["", "0.5,", "-1", "0", "0.5,0", "nan", "inf", "a", []])
+def test_alpha_that_is_no_number_above_zero_is_one_line(given: Any) -> None:
+    with pytest.raises(InputError, match=r"Method actor: alpha"):
+        make_method("actor", {"alpha": given})
 
 
 def test_a_layer_that_the_model_does_not_have_is_one_line() -> None:

@@ -10,8 +10,9 @@ import helpers.slow_baselines as slow
 import pytest
 from helpers.baseline_runs import PROMPTS, TOKENS, fit_context, loaded, texts
 from helpers.tiny_models import make_tokenizer
+from helpers.training_runs import rate_candidates
 
-from prosafeprune.baselines.candidates import Rates, Validation
+from prosafeprune.baselines.candidates import Validation
 from prosafeprune.baselines.method import FittedParts
 from prosafeprune.baselines.prompting import STRATEGIES, Prompting
 from prosafeprune.baselines.registry import make_method
@@ -79,11 +80,10 @@ def test_own_words_and_a_strategy_exclude_each_other() -> None:
 
 
 def test_the_best_is_that_with_the_highest_tradeoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = iter([Rates(90.0, 10.0), Rates(70.0, 60.0), Rates(50.0, 80.0), Rates(40.0, 40.0)])
-    monkeypatch.setattr(Validation, "rates", lambda self, generator, progress: next(rates))
+    rate_candidates(monkeypatch, [(100, 0), (75, 50), (50, 75), (50, 25)])
     fitted = Prompting().fit(fit_context(loaded("llama")))
-    assert fitted.facts["strategy"] == "few-shot"  # the first of two with 65
-    assert fitted.facts["validation"]["interactive"] == [50.0, 80.0]
+    assert fitted.facts["strategy"] == "few-shot"  # the first of two with 62.5
+    assert fitted.facts["validation"]["interactive"] == [50.0, 75.0]
     assert list(fitted.facts["validation"]) == list(STRATEGIES)
 
 

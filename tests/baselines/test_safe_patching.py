@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import helpers.slow_baselines as slow
 import helpers.slow_training as literal
 import pytest
@@ -10,8 +12,10 @@ from helpers.baseline_runs import PROMPTS, fit_context, loaded
 from helpers.training_runs import RATE, matrices_of
 
 from prosafeprune.baselines.registry import make_method
-from prosafeprune.baselines.safe_patching import OPENINGS, SafePatching, snip_scores, top_entries
+from prosafeprune.baselines.safe_patching import OPENINGS, SafePatching, _Patch, snip_scores, top_entries
+from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.errors import InputError
+from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.prompts import PromptClass
 from prosafeprune.training.answer_loss import make_examples
 
@@ -101,6 +105,41 @@ def test_safe_patching_adds_what_only_one_patch_needs(architecture: str) -> None
         possible = sum(len(tops[side][one.name] - tops[1 - side][one.name]) for one in matrices)
         assert 0.4 * possible < counts[side] < 0.6 * possible  # each is kept with probability 0.5
         assert fitted.facts["entries"][side] == pytest.approx(counts[side], rel=0.02)
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_entries_are_kept_at_random_as_in_a_loop(share: float) -> None:
+    matrices = matrices_of(loaded("llama"))[:2]
+    draws = torch.Generator().manual_seed(5)
+    patches = []
+    for _ in range(2):  # for safety, and against over-safety
+        changes = {
+            one.name: LowRankChange(
+                *(torch.randn(size, generator=draws) for size in ((one.shape[0], 2), (2, one.shape[1])))
+            )
+            for one in matrices
+        }
+        tops = {one.name: torch.rand(one.shape[0] * one.shape[1], generator=draws) < 0.4 for one in matrices}
+        edits = {one.name: LowRankEdit(one, changes[one.name]) for one in matrices}
+        patches.append(_Patch(edits, tops, []))
+    for matrix in matrices:
+        columns = matrix.shape[1]
+        generator = torch.Generator().manual_seed(7 + zlib.crc32(matrix.name.encode()))
+        found = SafePatching(kept=share)._entries(matrix, patches, 7)
+        for side in (0, 1):
+            own, other = patches[side], patches[1 - side]
+            drawn = torch.rand(matrix.shape[0] * columns, generator=generator).tolist()
+            change = own.edits[matrix.name].change
+            expected = [
+                i
+                for i, number in enumerate(drawn)
+                if number < share and own.tops[matrix.name][i] and not other.tops[matrix.name][i]
+            ]
+            assert found[side].index.tolist() == expected
+            values = [float(change.b[i // columns] @ change.a[:, i % columns]) for i in expected]
+            assert found[side].value.tolist() == pytest.approx(values, abs=1e-5)
+            if share == 1.0:  # nothing is left to chance
+                assert expected == (own.tops[matrix.name] & ~other.tops[matrix.name]).nonzero().flatten().tolist()
 
 
 def test_top_entries_are_the_highest() -> None:

@@ -43,6 +43,29 @@ class KindJudge:
         ]
 
 
+class RatedJudge:
+    """Gives the nth candidate that is judged the nth of these pairs of C.R. and S.S., in percent of its answers."""
+
+    name = "rated"
+
+    def __init__(self, rates: Sequence[tuple[float, float]]) -> None:
+        self.rates = iter(rates)
+
+    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        half = len(exchanges) // 2
+        complied, refused = (round(half * rate / 100) for rate in next(self.rates))
+        classes = [AnswerClass.FULL_COMPLIANCE] * complied + [AnswerClass.FULL_REFUSAL] * (half - complied)
+        classes += [AnswerClass.FULL_REFUSAL] * refused + [AnswerClass.FULL_COMPLIANCE] * (half - refused)
+        return [Verdict(one, "") for one in classes]
+
+
+def rate_candidates(monkeypatch: pytest.MonkeyPatch, rates: Sequence[tuple[float, float]]) -> None:
+    """Let candidates be judged so, whatever they answer."""
+    judge = RatedJudge(rates)
+    monkeypatch.setattr("prosafeprune.baselines.candidates.BuiltinJudge", lambda: judge)
+    monkeypatch.setattr("prosafeprune.judges.judging.broken_reason", lambda prompt, answer: "")
+
+
 def matrices_of(tiny: LoadedModel) -> list[Submodule]:
     return trainable_matrices(fit_context(tiny).anatomy)
 

@@ -5,7 +5,7 @@ there, recomputed before each epoch, a prompt's target is ``a - alpha Proj_R(a)`
 and ``a + alpha Proj_R(a)`` for harmful ones, without a separate gradient. The loss is ``1 - cos(a, target)``.
 
 Here layer l* is trained through a LoRA adapter of its matrices. The middle layer is the one of the middle third whose
-states have the highest silhouette; alpha, where it is not given, is selected on validation prompts.
+states have the highest silhouette; of several alphas, one is selected on validation prompts.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch.nn import functional
 
 from prosafeprune.baselines.candidates import PROMPTS, Validation
@@ -36,7 +36,8 @@ from prosafeprune.prompts import PromptClass
 from prosafeprune.training.loop import train
 from prosafeprune.training.lora import lora, trainable_matrices
 
-ALPHAS = (0.25, 0.5, 1.0)
+ALPHAS = (0.1, 0.25, 0.5, 1.0)
+"""Candidates; 0.25 was the lowest once, and selected, so there is a lower one."""
 AT_ONCE = 32
 """Prompts of a pass without gradients."""
 
@@ -53,8 +54,10 @@ class Actor(LowRankMethod):
 
     name: ClassVar[str] = "actor"
     prompts: int = Field(64, ge=2, description="Prompts of each class.")
-    alpha: float | None = Field(
-        None, gt=0, description=f"Size of the shifts. Default: the one of {ALPHAS} with the highest validation T.S."
+    alpha: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        ALPHAS,
+        min_length=1,
+        description="Size of the shifts; of several, such as 0.25,0.5, the one with the highest validation T.S.",
     )
     layer: int | None = Field(None, ge=0, description="The trained layer. Default: by silhouettes.")
     rank: int = Field(16, ge=1, description="Rank of the adapter.")
@@ -63,19 +66,30 @@ class Actor(LowRankMethod):
     examples_at_once: int = Field(8, ge=1, description="Prompts per update.")
     validation: int = Field(PROMPTS, ge=1, description="Validation prompts of each class that alpha is selected by.")
 
+    @field_validator("alpha", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(value.split(","))
+        return (value,) if isinstance(value, int | float) else value
+
+    @field_validator("alpha")
+    @classmethod
+    def _without_repeats(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(dict.fromkeys(value))
+
     def fit(self, context: FitContext) -> FittedParts:
-        """Train the layer, for each candidate alpha if none is given."""
+        """Train the layer for each alpha, and select one."""
         layers = context.anatomy.num_layers
         if self.layer is not None and self.layer >= layers:
             raise InputError(f"ACTOR: there is no layer {self.layer}. The model's layers are 0 to {layers - 1}.")
         prompts = self._prompts(context)
         layer = self.layer if self.layer is not None else middle_layer(context, prompts)
-        alphas = ALPHAS if self.alpha is None else (self.alpha,)
         loss = ShiftLoss(context.loaded, context.anatomy, layer, prompts)
-        trained = {str(alpha): self._train(context, loss, alpha) for alpha in alphas}
+        trained = {str(alpha): self._train(context, loss, alpha) for alpha in self.alpha}
         facts: dict[str, Any] = {"layer": layer}
-        best = str(alphas[0])
-        if len(alphas) > 1:
+        best = str(self.alpha[0])
+        if len(self.alpha) > 1:
             loaded, size = context.loaded, context.batch_size
             candidates = {
                 name: partial(edited_generator, loaded, size, candidate.edits) for name, candidate in trained.items()
@@ -109,6 +123,7 @@ class Actor(LowRankMethod):
                 advance,
                 before_epoch=loss.find_direction,
                 saved_in=file,
+                after_save=context.clock.save,
             )
             return _Trained(training.learned(), [round(step.loss, 6) for step in steps])
 

@@ -49,6 +49,7 @@ class AnswerTraining(LowRankMethod):
                 advance,
                 split=in_passes,
                 saved_in=context.progress_file(f"{self.name}.safetensors"),
+                after_save=context.clock.save,
             )
             tensors = factor_tensors(training.learned())
         facts = {

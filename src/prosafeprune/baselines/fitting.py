@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,12 +12,12 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from prosafeprune.baselines.fit_clock import FitClock
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.own_method_errors import OwnGenerator, own_errors_named
 from prosafeprune.baselines.registry import find_method, make_method
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.staging import write_whole
-from prosafeprune.files.text_file import read_json_object
 from prosafeprune.generation import Answer, Decoding, Generator
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.requests.measuring import ModelOptions
@@ -27,7 +26,7 @@ FITTED = "fitted.safetensors"
 PROGRESS = "fitting-*"
 """Files next to it that a fit saves its progress in."""
 TIME = "fitting-time.json"
-"""The one with the seconds that interrupted sessions took."""
+"""The one with the seconds that earlier sessions took."""
 ENTRY = "prosafeprune"
 FORMAT = 1
 OF_SHAPES = re.compile(r"\b(?:sizes?|shapes?|dimensions?|out of bounds)\b", re.I)
@@ -99,18 +98,15 @@ class FittedMethod:
 
     def _fit(self, context: FitContext) -> FittedParts:
         """Fit the method, resuming an interrupted fit, and count the time of all sessions."""
-        clock = self.path.with_name(TIME)
-        known = read_json_object(clock, "time of a fit").get("seconds") if clock.exists() else None
-        before = float(known) if isinstance(known, int | float) else 0.0
-        started = time.perf_counter()
+        clock = FitClock(self.path.with_name(TIME))
         try:
             with own_errors_named(self.method):
-                fitted = self.method.fit(replace(context, folder=self.path.parent))
+                fitted = self.method.fit(replace(context, folder=self.path.parent, clock=clock))
         except BaseException:
             if any(self.path.parent.glob(PROGRESS)):
-                write_whole(clock, json.dumps({"seconds": before + time.perf_counter() - started}))
+                clock.save()
             raise
-        return replace(fitted, seconds=before + time.perf_counter() - started)
+        return replace(fitted, seconds=clock.seconds)
 
     @property
     def sha256(self) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from prosafeprune.baselines.fit_clock import FitClock
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.batches import BatchSize
@@ -34,6 +35,8 @@ class FitContext:
     folder: Path | None = None
     """Where a long fit may save its progress in files named ``fitting-*``, which are removed once it is done; None on
     the workers of a cluster."""
+    clock: FitClock = field(default_factory=FitClock)
+    """The time of the fit, which is saved along with its progress."""
 
     def progress_file(self, name: str) -> Path | None:
         """Return the path of a file for the progress of a fit; None where there is no folder."""

@@ -93,4 +93,5 @@ class OwnAnswers:
             advance(len(texts) - len(missing))
             for index, answer in generator.answer(missing, Decoding(max_new_tokens=self.tokens)):
                 self._store.add(0, missing[index], answer=answer.text, finished=answer.finished)
+                self.context.clock.save_with_lines()
                 progress.finish()

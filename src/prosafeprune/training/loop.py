@@ -67,6 +67,7 @@ def train(
     before_epoch: Callable[[], None] | None = None,
     split: Callable[[Sequence[Item]], Sequence[tuple[Sequence[Item], float]]] = in_one_pass,
     saved_in: Path | None = None,
+    after_save: Callable[[], None] | None = None,
 ) -> list[TrainingStep]:
     """Train parameters in place with AdamW, without weight decay, and return the steps.
 
@@ -78,6 +79,7 @@ def train(
         split: splits a batch into micro-batches, each with its loss weight (gradient accumulation).
         saved_in: file that the training is saved in, and resumed from if it belongs to the same training; None to
             save nothing.
+        after_save: called after each save, for what is kept along with it.
 
     A step whose gradients are not finite is skipped.
 
@@ -110,6 +112,8 @@ def train(
         due = time.monotonic() - saved >= SAVE_SECONDS and before_epoch is None
         if saved_in is not None and (ends or due):
             _save(saved_in, key, parameters, optimizer, steps, scaler.skipped)
+            if after_save is not None:
+                after_save()
             saved = time.monotonic()
         advance(len(batches[number]))
     return steps

@@ -59,9 +59,9 @@ def test_safe_patching_adds_what_only_one_patch_needs(architecture: str) -> None
     openings = [list(tiny.tokenizer(one, add_special_tokens=False)["input_ids"]) for one in OPENINGS]
     pairs = [(slow.ids_of(tiny, text), openings[i % 3]) for i, text in enumerate(given)]
     first = literal.first_factors(tiny, matrices, rank=2, seed=0)
-    deltas, tops = [], []
+    deltas, tops, curves = [], [], []
     for sign, share in ((-1, 0.4), (1, 0.25)):
-        factors, _ = literal.adam(
+        factors, losses = literal.adam(
             first,
             pairs,
             lambda factors, batch, sign=sign: sign * literal.nats_per_token(tiny, factors, batch),
@@ -70,6 +70,7 @@ def test_safe_patching_adds_what_only_one_patch_needs(architecture: str) -> None
             rate=RATE,
             seed=0,
         )
+        curves.append([sign * loss for loss in losses])
         deltas.append({name: b @ a for name, (a, b) in factors.items()})
         dense = {name: one.detach().requires_grad_() for name, one in literal.weights(tiny, factors).items()}
         terms = [
@@ -89,6 +90,9 @@ def test_safe_patching_adds_what_only_one_patch_needs(architecture: str) -> None
             top[matrix.name] = set(ranked[: round(share * score.numel())])
         tops.append(top)
     fitted = method.fit(fit_context(tiny))
+    assert list(fitted.facts["losses"]) == ["ascent (safety)", "descent (compliance)"]
+    for found, expected in zip(fitted.facts["losses"].values(), curves, strict=True):
+        assert found == pytest.approx(expected, rel=2e-3) and min(found) > 0
     counts = [0, 0]
     for matrix in matrices:
         index, value = fitted.tensors[f"{matrix.name}.index"].tolist(), fitted.tensors[f"{matrix.name}.value"]

@@ -19,6 +19,7 @@ from prosafeprune.judges import AnswerClass, Exchange, Verdict
 SETTINGS = [
     *("actor.alpha=1", "actor.layer=1", "actor.prompts=4", "actor.learning_rate=0.05"),
     *("safe-patching.weights=30,90", "safe-patching.prompts=4", "safe-patching.learning_rate=0.05"),
+    "safe-patching.examples_at_once=2",
     *("null-space.strength=30", "sft.prompts=4", "sft.answer_tokens=3", "sft.epochs=1"),
     *("sft.learning_rate=0.05", "abliteration.divergence=10"),
 ]
@@ -69,7 +70,7 @@ def test_a_trained_method_is_fitted_once_and_serves_evaluate(
     assert not list(folder.glob("fitting-*"))
     html = (tmp_path / "out" / "report.html").read_text()
     is_trained = name in ("actor", "safe-patching", "sft")
-    assert ("loss of each batch before its update" in html) == is_trained == ("losses" in method["learned"])
+    assert is_trained == ("losses" in method["learned"])
     assert "losses" not in (tmp_path / "out" / "comparison.md").read_text()
     assert "to fit" in (tmp_path / "out" / "comparison.md").read_text()
     with monkeypatch.context() as patch:
@@ -79,6 +80,12 @@ def test_a_trained_method_is_fitted_once_and_serves_evaluate(
     common = [*sets, "--max-new-tokens", "4", "--device", "cpu", "--method", name]
     run.ok("evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *common, "--fitted", fitted)
     assert answers_in(tmp_path / "alone") == answers_in(folder)
+    alone = (tmp_path / "alone" / "report.html").read_text()
+    trainings = [f"{name}, ascent (safety)", f"{name}, descent (compliance)"] if name == "safe-patching" else [name]
+    for page in (html, alone):
+        assert page.count("loss of each batch before its update") == is_trained * len(trainings)
+        assert all((f"{training}: loss of each batch" in page) == is_trained for training in trainings)
+    assert json.loads((tmp_path / "alone" / "evaluation.json").read_text())["learned"] == method["learned"]
 
 
 def test_what_removes_refusals_stays_in_memory(

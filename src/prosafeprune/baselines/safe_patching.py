@@ -34,11 +34,12 @@ from prosafeprune.training.answer_loss import Example, answer_loss, make_example
 from prosafeprune.training.loop import TrainingStep, memory_named, train
 from prosafeprune.training.lora import gradients_restored, lora, trainable_matrices
 
+TRAININGS = ("ascent (safety)", "descent (compliance)")
+"""Names of the two trainings, in order; both losses are those of the answers, so the first rises."""
 OPENINGS = ("Sure, here is", "Of course. Here is", "Certainly! Here is")
 """Beginnings that say nothing; training answers end there."""
 WEIGHTS = ((1.0, 1.0), (1.0, 3.0), (1.0, 10.0), (3.0, 3.0), (3.0, 10.0))
 """Candidates for ``(alpha, beta)``: the weight of the safety patch and of the one against over-safety."""
-
 
 MOST_COMPLIANCE = 10.0
 """Largest beta over alpha."""
@@ -88,7 +89,10 @@ class SafePatching(TrainedMethod):
         entries = [self._entries(matrix, patches, context.seed) for matrix in matrices]
         facts = {
             "entries": [sum(len(pair[side].index) for pair in entries) for side in (0, 1)],
-            "losses": [round(step.loss, 4) for patch in patches for step in patch.steps],
+            "losses": {
+                name: [round(sign * step.loss, 4) for step in patch.steps]
+                for name, (sign, _), patch in zip(TRAININGS, sides, patches, strict=True)
+            },
         }
         if self.weights is not None:
             return FittedParts(_tensors(_weighted(matrices, entries, self.weights)), facts)

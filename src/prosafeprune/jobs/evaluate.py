@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from prosafeprune.ability import (
     read_questions,
 )
 from prosafeprune.baselines.evaluated_method import evaluated_method
+from prosafeprune.baselines.fitting import FittedMethod
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.divergence import BaseAnswers, Divergence
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation, EvaluationComparison, read_earlier
@@ -98,9 +99,10 @@ def run_evaluate(
     earlier = read_earlier(against, judge.name, sets) if against is not None else None
     with _measured(request, reporter) as measured:
         _require_measurable(measured, output, sets)
-        make_generator, method_made_by = _answering(request, output, measured, sets, reporter)
+        method = _method(request, output, measured, sets, reporter)
+        make_generator = measured.generator if method is None else partial(_method_generator, request, measured, method)
         decoding = Decoding(max_new_tokens=request.max_new_tokens, temperature=request.temperature, seed=request.seed)
-        made_by = {**measured.made_by(), **decoding.model_dump(), **method_made_by}
+        made_by = {**measured.made_by(), **decoding.model_dump(), **({} if method is None else method.made_by)}
         other_settings = earlier.other_settings(made_by) if earlier is not None else None
         if other_settings is not None:
             reporter.warning(f"--against: {other_settings}")
@@ -115,6 +117,7 @@ def run_evaluate(
                 request=request,
                 made_by=folder.made_by,
                 sessions=folder.sessions(),
+                learned={} if method is None or method.must_be_fitted else method.parts.facts,
                 judge=judge.name,
                 prompts={test_set.name: prompts_record(test_set.prompts) for test_set in sets},
                 scores=measurement.scores,
@@ -223,23 +226,22 @@ def _measured(request: EvaluateRequest, reporter: Reporter) -> Any:
     return LocalModel(request.model, request, reporter)
 
 
-def _answering(
+def _method(
     request: EvaluateRequest,
     output: Path,
     measured: EvaluationTarget,
     sets: Sequence[EvaluationSet],
     reporter: Reporter,
-) -> tuple[Callable[[], Generator], Mapping[str, Any]]:
-    """Return what makes the generator, and what its answers depend on besides model and decoding."""
+) -> FittedMethod | None:
+    """Return the method to evaluate; None for the model as it is."""
     if request.method == "default" or not isinstance(measured, LocalModel):
-        return measured.generator, {}
-    method = evaluated_method(request, output, measured, sets, reporter)
+        return None
+    return evaluated_method(request, output, measured, sets, reporter)
 
-    def generator() -> Generator:
-        make = partial(method.method.generator, batch_size=request.batch_size, fitted=method.complete_parts)
-        return method.guarded(partial(replicated_generator, measured.loaded, make))
 
-    return generator, method.made_by
+def _method_generator(request: EvaluateRequest, measured: LocalModel, method: FittedMethod) -> Generator:
+    make = partial(method.method.generator, batch_size=request.batch_size, fitted=method.complete_parts)
+    return method.guarded(partial(replicated_generator, measured.loaded, make))
 
 
 @dataclass(frozen=True)

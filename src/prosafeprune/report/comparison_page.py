@@ -1,6 +1,6 @@
 """The page of a comparison: what each method does, and what it costs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import cycle
 from typing import Any
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.method.plan import Plan
-from prosafeprune.plotting import BLUE, GREY, HEIGHT, MARKERS, ORANGE, PALETTE, as_written, new_axes
+from prosafeprune.plotting import GREY, HEIGHT, MARKERS, ORANGE, PALETTE, as_written, new_axes
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.ability_grids import ability_lost, side_effects_by_method
 from prosafeprune.report.assessment import format_p, is_significant, is_unsafe, pooled_counts, signed
@@ -20,6 +20,7 @@ from prosafeprune.report.comparison_grids import (
 )
 from prosafeprune.report.comparison_record import DEFAULT, OURS, ComparisonRecord, MethodResult
 from prosafeprune.report.example_answers import answers_before_and_after
+from prosafeprune.report.loss_curves import loss_curves
 from prosafeprune.report.page import (
     Block,
     Facts,
@@ -58,7 +59,7 @@ def comparison_page(record: ComparisonRecord, measurements: Mapping[str, Measure
         Section("Time per answer", [costs_by_method(record)]),
         Section("The methods", [Facts([(method.name, settings_in_words(method)) for method in record.methods])]),
     ]
-    curves = [_loss_curve(method.name, losses) for method in record.methods if (losses := _losses(method.learned))]
+    curves = [curve for method in record.methods for curve in loss_curves(method.name, method.learned)]
     if curves:
         sections.append(Section("Training", curves))
     by_name = {method.name: method for method in record.methods}
@@ -141,22 +142,6 @@ def _reproduction(record: ComparisonRecord) -> list[Block]:
     ]
     note = Paragraph("Times vary between runs and machines; everything else is reproducible on one machine.")
     return [command("compare", record.request, "OUTPUT"), note, facts, *([Points(fitted)] if fitted else [])]
-
-
-def _losses(learned: Mapping[str, Any]) -> list[float]:
-    """Return the losses among a method's facts, which may be of the user's own making; none without a curve."""
-    losses = learned.get("losses")
-    is_curve = isinstance(losses, list) and len(losses) > 1 and all(isinstance(loss, int | float) for loss in losses)
-    return list(losses) if isinstance(losses, list) and is_curve else []
-
-
-def _loss_curve(name: str, losses: Sequence[float]) -> Picture:
-    description = (
-        f"Training loss of {name}: {losses[0]:.3g} at the first of {len(losses)} updates, {losses[-1]:.3g} at the last."
-    )
-    figure, axes = new_axes("update", f"loss of {as_written(name)}")
-    axes.plot(range(1, len(losses) + 1), losses, color=BLUE, linewidth=1.2)
-    return Picture(figure, description, f"{name}: loss of each batch before its update.")
 
 
 def comparison_headline(record: ComparisonRecord) -> Headline:

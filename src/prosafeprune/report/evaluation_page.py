@@ -22,6 +22,7 @@ from prosafeprune.report.assessment import (
 from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.example_answers import answers_before_and_after, answers_of
 from prosafeprune.report.grid import Grid, as_draft
+from prosafeprune.report.loss_curves import loss_curves
 from prosafeprune.report.page import Block, Facts, Headline, Mark, Page, Paragraph, Section, as_draft_page
 from prosafeprune.report.rate_grids import category_grids, change_grid, rates_grid
 from prosafeprune.report.reproduce_command import command, depends_on
@@ -57,6 +58,9 @@ def evaluation_page(record: EvaluationRecord, now: Measurement, earlier: Measure
     ]
     if record.ability or record.divergence is not None:
         sections.append(Section("General ability and divergence", _ability(record)))
+    curves = loss_curves(record.request.method, record.learned)
+    if curves:
+        sections.append(Section("Training", curves))
     sections.append(Section("How to reproduce this", _reproduction(record)))
     return as_draft_page(Page(f"Evaluation of {name}", headline, sections), record.request.draft)
 

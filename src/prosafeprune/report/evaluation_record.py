@@ -22,6 +22,8 @@ class EvaluationRecord(BaseModel):
     """What the answers depend on: the model's hashes or address, and the decoding."""
     sessions: list[dict[str, Any]]
     """How the model ran in each session; in half precision, the last bits of results depend on it."""
+    learned: dict[str, Any] = {}
+    """The main values that the evaluated method was fitted to; empty for one without fitting and the model as it is."""
     judge: str
     prompts: dict[str, PromptsRecord]
     scores: Scores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from helpers.json_lines import read_rows, write_rows
 
 from prosafeprune.baselines.fitting import FITTED, method_from_file
 from prosafeprune.baselines.method import ModelChange
+from prosafeprune.baselines.prompting import STRATEGIES
 from prosafeprune.jobs.compare import run_compare
 from prosafeprune.model.loading import load_model
 from prosafeprune.progress import Advance, SilentReporter, Status
@@ -77,33 +78,47 @@ def test_changes_of_ability_are_counted_question_by_question(
 def test_the_benign_kl_is_that_of_a_plain_loop(record: dict[str, Any], checkpoint: Make, tmp_path: Path) -> None:
     found = {method["name"]: method["divergence"] for method in record["methods"]}
     assert found["default"] is None
-    assert found["prompt"] is None  # it changes what the model reads, not the model
     loaded = load_model(checkpoint("llama"), "llama", SilentReporter(), device="cpu")
     for name in ("surgical", "prosafeprune"):
         fitted = method_from_file(name, tmp_path / "out" / name / FITTED, record["made_by"]["model"])
         assert isinstance(fitted.method, ModelChange)
         expected = plain_divergence(loaded, fitted.method.changes(loaded, fitted.parts))
         assert found[name]["mean"] == pytest.approx(expected, rel=1e-2, abs=1e-6)
+    words = STRATEGIES["helpful"].system
+    assert found["prompt"]["mean"] == pytest.approx(plain_divergence(loaded, nullcontext, words), rel=1e-2, abs=1e-6)
     assert found["prosafeprune"]["mean"] > 1e-5
 
 
-def plain_divergence(loaded: Any, changed: Callable[[], Any]) -> float:
-    """The mean over prompts of the mean KL at the first eight positions of the model's greedy answers."""
+def plain_divergence(loaded: Any, changed: Callable[[], Any], system: str | None = None) -> float:
+    """The mean over prompts of the mean KL at the first eight positions of the model's greedy answers.
+
+    The changed model reads each prompt behind the system prompt, if there is one.
+    """
+
+    def ids_of(text: str, system: str | None) -> torch.Tensor:
+        turns = [{"role": "system", "content": system}] if system else []
+        turns.append({"role": "user", "content": text})
+        rendered = loaded.tokenizer.apply_chat_template(
+            turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        return rendered["input_ids"]
+
     by_prompt = []
     for text in bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, 0).texts:
-        asked = loaded.tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )["input_ids"]
+        asked, read = ids_of(text, None), ids_of(text, system)
         whole = loaded.model.generate(asked, max_new_tokens=8, do_sample=False)
         ends = loaded.model.generation_config.eos_token_id
         answer = whole[0, asked.shape[1] :].tolist()
         if answer[-1] in (ends if isinstance(ends, list) else [ends]):
             whole = whole[:, :-1]
         positions = slice(asked.shape[1] - 1, min(whole.shape[1], asked.shape[1] + 7))
+        behind = torch.cat([read, whole[:, asked.shape[1] :]], dim=1)
+        later = read.shape[1] - asked.shape[1]
+        of_behind = slice(positions.start + later, positions.stop + later)
         with torch.no_grad():
             base = loaded.model(whole).logits[0, positions].double().log_softmax(-1)
             with changed():
-                now = loaded.model(whole).logits[0, positions].double().log_softmax(-1)
+                now = loaded.model(behind).logits[0, of_behind].double().log_softmax(-1)
         by_prompt.append((base.exp() * (base - now)).sum(-1).mean())
     return float(torch.stack(by_prompt).mean())
 
@@ -116,9 +131,54 @@ def test_settings_of_tasks_without_a_task_are_refused(run: Run, checkpoint: Make
 def test_without_ability_or_a_changed_model_there_is_no_such_table(
     compare: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    compare("--methods", "default,prompt")
+    compare("--methods", "default")
     assert "ivergence" not in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "out" / "comparison.json").read_text())["methods"][0]["ability"] == {}
+
+
+OWN = """
+from typing import ClassVar
+
+from prosafeprune.baselines.method import LocalGenerator, Method
+
+
+class Own(Method):
+    name: ClassVar[str] = "own"
+
+    def generator(self, loaded, batch_size, fitted):
+        return Choosing(LocalGenerator(loaded, batch_size))
+
+
+class Choosing:
+    def __init__(self, inner):
+        self.inner = inner
+
+    def answer(self, prompts, decoding):
+        yield from self.inner.answer(prompts, decoding)
+
+    def describe(self):
+        return self.inner.describe()
+"""
+
+
+def test_every_method_has_a_benign_kl_unless_its_decoding_is_of_the_user_s_own(
+    compare: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_choice.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    methods = "default,prompt,self-cd,scan,null-space,prompt+prosafeprune,own_choice:Own"
+    options = ["--methods", methods, "-s", "null-space.strength=30"]
+    record = compare(*options)
+    found = {method["name"]: method["divergence"] for method in record["methods"]}
+    measured = set(found) - {"default", "own"}
+    assert len(measured) == 5
+    assert found["default"] is None and found["own"] is None
+    assert all(found[name]["mean"] > 1e-5 and found[name]["prompts"] > 1 for name in measured)
+    table = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8").partition("**Divergence**")[2]
+    rows = [line for line in table.splitlines() if line.startswith("| ")]
+    assert [row.partition(" | ")[0].strip("| ") for row in rows if "not defined" in row] == ["own"]
+    no_model(monkeypatch)
+    assert compare(*options) == record
 
 
 class PartsReporter(SilentReporter):

@@ -6,7 +6,7 @@ never in memory at once: the same object may be edited in place, or freed and an
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.intervals import bootstrap_mean_interval
 from prosafeprune.generation.decoding import TokenChoice, decode_batch
+from prosafeprune.generation.local import LocalGenerator, LogitsAlong
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat_template import encode_prompts
 from prosafeprune.model.loading import LoadedModel
@@ -146,6 +147,42 @@ def divergence_from_base(
     return _summarise(base.prompts, by_prompt, tokens)
 
 
+def decoded_base(base: BaseAnswers, generator: LocalGenerator, advance: Advance = ignore) -> BaseAnswers:
+    """Return the base model's answers with the distributions of its decoding, token by token along them.
+
+    A method that changes prompts or decoding is run in this way too, so that rounding errors are alike.
+
+    Raises:
+        InputError: as the generator does, or there is no room for a temporary file.
+    """
+    stored = large_tensor(tuple(base.log_probabilities.shape), torch.float16, CPU, "the base model's distributions")
+    for row, logits in generator.logits_along(base.prompts, base.answers):
+        stored[row, : len(logits)] = logits.float().log_softmax(dim=-1).half().cpu()
+        advance(1)
+    return replace(base, log_probabilities=stored)
+
+
+def divergence_of_decoding(base: BaseAnswers, follow: LogitsAlong, advance: Advance = ignore) -> Divergence:
+    """Return the divergence of what a method chooses tokens from, along the base model's answers.
+
+    The method reads its own prompts, decodes by its own rule and is given the answers' tokens one by one.
+
+    Args:
+        base: what :func:`decoded_base` returns.
+        follow: runs the method.
+
+    Raises:
+        InputError: as the generator does, or the output is not finite.
+    """
+    by_prompt: list[np.ndarray] = [np.empty(0)] * len(base.prompts)
+    for row, logits in follow(base.prompts, base.answers):
+        _require_finite(logits, "The method")
+        stored = base.log_probabilities[row, : len(logits)].to(logits.device)
+        by_prompt[row] = token_divergence(stored, logits).cpu().numpy()
+        advance(1)
+    return _summarise(base.prompts, by_prompt, base.log_probabilities.shape[1])
+
+
 def token_divergence(base_log_probabilities: torch.Tensor, changed_logits: torch.Tensor) -> torch.Tensor:
     """Return ``KL(p || q) = sum p (log p - log q)`` in nats for each row of two ``(positions, vocabulary)`` matrices.
 
@@ -191,10 +228,14 @@ class _AnswerRunner:
         logits = self.prefix.run(suffixes, logits=max(map(len, answers)) + 1).logits
         for row, answer in zip(logits, answers, strict=True):
             positions = row[-len(answer) - 1 :]
-            # Minus infinity is allowed: some models mask tokens with it.
-            if torch.isnan(positions).any() or torch.isposinf(positions).any():
-                raise InputError(f"{self.loaded.name}: its output is not finite. Use --dtype float32 or bfloat16.")
+            _require_finite(positions, self.loaded.name)
             yield positions
+
+
+def _require_finite(logits: torch.Tensor, whose: str) -> None:
+    """Raise InputError for logits that are not finite; minus infinity is allowed, some models mask tokens with it."""
+    if torch.isnan(logits).any() or torch.isposinf(logits).any():
+        raise InputError(f"{whose}: its output is not finite. Use --dtype float32 or bfloat16.")
 
 
 def _summarise(prompts: Sequence[str], by_prompt: Sequence[np.ndarray], tokens: int) -> Divergence:

@@ -56,6 +56,10 @@ class EvaluationFolder(ResumableFolder):
         if described is not None:
             self.write(SESSIONS, [*self.sessions(), described])
 
+    def knows_divergence(self, base: str) -> bool:
+        """Return whether the divergence from that base model was measured before, or found not to be defined."""
+        return base in (self.read(DIVERGENCES) or {})
+
     def stored_divergence(self, base: str) -> Divergence | None:
         """Return the divergence from the base model with the hash ``base``, if measured before, or None."""
         stored = (self.read(DIVERGENCES) or {}).get(base)
@@ -65,7 +69,7 @@ class EvaluationFolder(ResumableFolder):
             raise InputError(f"{self.path / DIVERGENCES}: is damaged. Remove it, or choose another folder.") from error
 
     def store_divergence(self, base: str, divergence: Any) -> None:
-        """Store the divergence from the base model with the hash ``base``."""
+        """Store the divergence from the base model with the hash ``base``; None where it is not defined."""
         self.write(DIVERGENCES, {**(self.read(DIVERGENCES) or {}), base: divergence})
 
 

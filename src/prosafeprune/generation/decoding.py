@@ -103,6 +103,27 @@ def decode_batch(
     return decode(decoder, loaded.end_ids, max_new_tokens, choice)
 
 
+def logits_along(decoder: BatchDecoder, answers: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    """Return what a prefilled batch would choose from along given answers, one for each row.
+
+    For the ``n`` tokens of an answer these are logits ``(n + 1, vocabulary)``: before each of them, and after the last.
+    """
+    found: list[list[torch.Tensor]] = [[] for _ in answers]
+    rows = list(range(len(answers)))  # original indices of the remaining rows
+    for position in range(max(map(len, answers)) + 1):
+        logits = decoder.logits
+        for row, of_row in zip(rows, logits, strict=True):
+            found[row].append(of_row)
+        kept = [i for i, row in enumerate(rows) if len(answers[row]) > position]
+        if not kept:
+            break
+        if len(kept) < len(rows):
+            decoder.keep(torch.tensor(kept, device=logits.device))
+            rows = [rows[i] for i in kept]
+        decoder.append(torch.tensor([answers[row][position] for row in rows], device=logits.device))
+    return [torch.stack(of_row) for of_row in found]
+
+
 def decode(
     decoder: BatchDecoder, end_ids: Sequence[int], max_new_tokens: int, choice: TokenChoice
 ) -> Iterator[tuple[int, list[int], bool]]:

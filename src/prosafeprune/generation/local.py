@@ -1,7 +1,7 @@
 """Answers from a model in memory or its replicas, in batches of prompts of similar length with one shared prefix."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from prosafeprune.generation.backend import Answer, Decoding, Generator
-from prosafeprune.generation.decoding import TokenChoice, decode
+from prosafeprune.generation.decoding import TokenChoice, decode, logits_along
 from prosafeprune.generation.prompt_batches import ChatPromptBatches, MakePromptBatches
 from prosafeprune.generation.thought_tokens import AnswerDecoder
 from prosafeprune.model.batches import BatchSize, cache_bytes_per_token
@@ -21,6 +21,8 @@ ROWS_ON_CPU = 64
 """Decoding multiplies a few rows by large matrices, so each row is cheaper in a larger batch."""
 MakeGenerator = Callable[[LoadedModel], Generator]
 """Makes the generator of a model. It is pickled when the model has replicas."""
+LogitsAlong = Callable[[Sequence[str], Sequence[Sequence[int]]], Iterator[tuple[int, torch.Tensor]]]
+"""Yields, for prompts and an answer to each, what :meth:`LocalGenerator.logits_along` does."""
 
 
 class LocalGenerator:
@@ -74,6 +76,26 @@ class LocalGenerator:
 
         yield from self.batch_size.stream(order, answer_batch)
 
+    @torch.inference_mode()
+    def logits_along(
+        self, prompts: Sequence[str], answers: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield the index of each prompt with the logits that a token is chosen from along its given answer.
+
+        These are ``(n + 1, vocabulary)`` for an answer of ``n`` tokens, from the same passes as in :meth:`answer`.
+
+        Raises:
+            InputError: as :meth:`answer` does.
+        """
+        batches = self.make_batches(self.loaded, prompts, max(map(len, answers), default=0) + 1)
+        order = sorted(range(len(prompts)), key=lambda i: batches.lengths[i], reverse=True)
+
+        def follow(indices: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
+            found = logits_along(batches.decoder(indices), [answers[i] for i in indices])
+            yield from zip(indices, found, strict=True)
+
+        yield from self.batch_size.stream(order, follow)
+
 
 class EditedGenerator:
     """A generator whose model is edited while it answers and restored afterwards."""
@@ -89,6 +111,23 @@ class EditedGenerator:
         """Yield the edited model's answers. Raises InputError as the generator does."""
         with self.edits():
             yield from self.generator.answer(prompts, decoding)
+
+
+def following(generator: Generator) -> LogitsAlong | None:
+    """Return :meth:`LocalGenerator.logits_along` of a generator, edited where it is; None where there is none.
+
+    A generator of the user's own may choose its answers in any way.
+    """
+    inner = generator.generator if isinstance(generator, EditedGenerator) else generator
+    if type(inner) is not LocalGenerator:
+        return None
+    edits = generator.edits if isinstance(generator, EditedGenerator) else nullcontext
+
+    def follow(prompts: Sequence[str], answers: Sequence[Sequence[int]]) -> Iterator[tuple[int, torch.Tensor]]:
+        with edits():
+            yield from inner.logits_along(prompts, answers)
+
+    return follow
 
 
 def local_generator(loaded: LoadedModel, batch_size: int | Literal["auto"]) -> Generator:

@@ -7,6 +7,7 @@ from functools import cached_property
 from prosafeprune.ability import AbilityResult, ask_questions, read_questions
 from prosafeprune.baselines.fitting import FittedMethod
 from prosafeprune.baselines.method import ModelChange
+from prosafeprune.baselines.own_method_errors import own_errors_named
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.divergence import BaseAnswers, Divergence
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation
@@ -17,7 +18,13 @@ from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding, Generator, TimedGenerator
-from prosafeprune.jobs.benign_divergence import benign_base_answers, benign_divergence, benign_test_prompts
+from prosafeprune.jobs.benign_divergence import (
+    benign_base_answers,
+    benign_divergence,
+    benign_divergence_of_decoding,
+    benign_test_prompts,
+    decoded_benign_answers,
+)
 from prosafeprune.jobs.compare_workers import AskedPrompts, warm_up
 from prosafeprune.judges import Judge
 from prosafeprune.model.anatomy import find_anatomy
@@ -114,24 +121,34 @@ class MethodMeasuring:
             folder.add_session(generators[0].describe() if generators else None)
 
     def _divergence(self, method: FittedMethod, folder: EvaluationFolder) -> Divergence | None:
-        """Return the divergence of the changed model from the base model; None where it is not defined."""
-        if self.on_cluster or not isinstance(method.method, ModelChange):
+        """Return the divergence from the base model; None of the base model itself, and where it is not defined."""
+        if self.on_cluster or method.method.name == DEFAULT:
             return None
         base = self.model.subject.sha256
-        stored = folder.stored_divergence(base)
-        if stored is not None:
-            return stored
-        answers, loaded = self._base_answers, self._warm()
-        changed = method.method.changes(loaded, method.complete_parts)
-        title = f"Divergence on benign prompts: {method.method.name}"
-        with changed():
-            found = benign_divergence(answers, loaded, self.request, self.reporter, title)
-        folder.store_divergence(base, found.model_dump())
+        if folder.knows_divergence(base):
+            return folder.stored_divergence(base)
+        loaded, kind = self._warm(), method.method
+        answers = self._base_answers if isinstance(kind, ModelChange) else self._decoded_base_answers
+        title = f"Divergence on benign prompts: {kind.name}"
+        found: Divergence | None
+        with own_errors_named(kind):
+            if isinstance(kind, ModelChange):
+                changed = kind.changes(loaded, method.complete_parts)
+                with changed():
+                    found = benign_divergence(answers, loaded, self.request, self.reporter, title)
+            else:
+                generator = kind.generator(loaded, self.request.batch_size, method.complete_parts)
+                found = benign_divergence_of_decoding(answers, generator, self.reporter, title)
+        folder.store_divergence(base, None if found is None else found.model_dump())
         return found
 
     @cached_property
     def _base_answers(self) -> BaseAnswers:
         return benign_base_answers(self._warm(), benign_test_prompts(self.request.seed), self.request, self.reporter)
+
+    @cached_property
+    def _decoded_base_answers(self) -> BaseAnswers:
+        return decoded_benign_answers(self._base_answers, self._warm(), self.request, self.reporter)
 
     def _warm(self) -> LoadedModel:
         """Return the model, warmed up before anything is timed."""

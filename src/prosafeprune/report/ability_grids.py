@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from prosafeprune.ability import AbilityComparison, TaskScore
 from prosafeprune.evaluation.scores import Change
 from prosafeprune.report.assessment import format_p, is_significant, signed
-from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
+from prosafeprune.report.comparison_record import DEFAULT, ComparisonRecord, MethodResult
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.rate_grids import change_with_interval, rate_with_interval
 
@@ -13,7 +13,7 @@ CAPTION = "General ability"
 CHANGE_NOTE = "p: McNemar's exact test of no change. Gained, lost: questions that became correct, or stopped being it."
 DIVERGENCE_NOTE = (
     "Benign KL: mean divergence per token from the base model on the first tokens of its answers to benign prompts, "
-    "with its 95 % interval; not defined for methods that change prompts or decoding."
+    "with its 95 % interval. Methods that change prompts or decoding are followed along the same answers."
 )
 ABILITY_NOTE = (
     "Below each accuracy: its 95 % interval, the change from default and McNemar's exact p on the same questions. "
@@ -69,7 +69,9 @@ def ability_lost(changes: Mapping[str, Change]) -> str:
 
 def _divergence(method: MethodResult) -> str:
     moved = method.divergence
-    return "" if moved is None else f"{moved.mean:.3f}\n{moved.low:.3f} to {moved.high:.3f}"
+    if moved is None:
+        return "" if method.name == DEFAULT else "not defined"
+    return f"{moved.mean:.3f}\n{moved.low:.3f} to {moved.high:.3f}"
 
 
 def _ability(method: MethodResult, name: str) -> str:

@@ -50,7 +50,7 @@ class MethodResult(BaseModel):
     ability_changes: dict[str, Change] = {}
     """Changes from default, question by question, by task; empty for default and without it."""
     divergence: Divergence | None = None
-    """From the base model, on benign prompts; None for a method that changes prompts or decoding, and on a cluster."""
+    """From the base model, on benign prompts; None for that model, on a cluster, and where it is not defined."""
     cost: MethodCost
     sessions: list[dict[str, Any]]
     """How the model ran in each session; in half precision, the last bits of results depend on it."""

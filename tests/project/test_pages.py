@@ -11,6 +11,9 @@ from checks import commands, paths
 from checks.repository import ROOT, read
 
 import prosafeprune
+from prosafeprune.baselines.registry import METHODS
+from prosafeprune.baselines.self_training import SelfTraining
+from prosafeprune.baselines.sft import Sft
 
 PAGE = Path("README.md")
 
@@ -18,6 +21,24 @@ PAGE = Path("README.md")
 @pytest.mark.long
 def test_every_command_and_call_shown_is_one_that_the_program_takes() -> None:
     assert commands.problems() == []
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_table_of_methods_has_each_with_its_settings_and_their_defaults(name: str) -> None:
+    table = read(ROOT / "docs" / "baselines.md").partition("## The methods\n")[2].partition("\nBy default")[0]
+    cells = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| `")]
+    (settings,) = (row[2] for row in cells if f"`{name}`" in row[0])
+    if name == "self-training":  # "as `sft`, without --sft-data"
+        assert settings.strip().startswith("as `sft`")
+        assert SelfTraining.model_fields.keys() == Sft.model_fields.keys() - {"data", "data_sha256"}
+        return
+    for setting, field in METHODS[name].model_fields.items():
+        if setting not in ("plan", "data", "data_sha256"):  # these have options of their own
+            found = re.search(rf"`{setting}`(?: ([\d.,e-]*\d))?", settings)
+            assert found is not None, setting
+            if found[1] is not None:
+                default = field.default if isinstance(field.default, tuple) else (field.default,)
+                assert tuple(map(float, found[1].split(","))) == default, setting
 
 
 def test_every_file_folder_and_heading_named_exists() -> None:

@@ -126,6 +126,24 @@ def test_a_request_after_another_request_is_no_repeat() -> None:
     assert [row["times"] for row in candidates.rows()] == [2, 2, 2]
 
 
+def under(system: str, prompt: str = "Which loan is best?") -> LoggedTurn:
+    return LoggedTurn((("system", system), ("user", prompt)), NO, "log.jsonl", 1)
+
+
+def test_a_request_under_another_system_prompt_is_no_repeat() -> None:
+    """Refused under a policy that asks for it, and refused wrongly without one."""
+    bank, helpful = "You discuss only banking.", "You are a helpful assistant."
+    candidates = collected([under(bank), under(helpful), under(helpful), turn("Which loan is best?")], 10)
+    found = [(row["messages"][0]["content"], row["times"]) for row in candidates.rows()]
+    assert found == [(helpful, 2), (bank, 1), ("Which loan is best?", 1)]
+
+
+def test_the_date_in_a_system_prompt_makes_no_other_request() -> None:
+    days = ("Monday, 26 Jul 2024", "Tuesday, 1 August 2025", "2026-03-02")
+    candidates = collected([under(f"Be brief. Today is {day}.") for day in days], 10)
+    assert [row["times"] for row in candidates.rows()] == [3]
+
+
 def test_the_sample_does_not_depend_on_the_order_of_the_log() -> None:
     turns = [turn(f"word{number} other{number} third{number}") for number in range(300)]
     forward, backward = collected(turns, 20), collected(reversed(turns), 20)

@@ -5,8 +5,7 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from prosafeprune.judges.judging import judge_answers
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.judges.verdict import AnswerClass, Exchange, Judge
 from prosafeprune.progress import Advance, Reporter
+from prosafeprune.prompts.conversation import as_prompt
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.rate_figure import counts_figure
 from prosafeprune.report.result_view import ResultView
@@ -25,12 +25,14 @@ from prosafeprune.report.review_page import review_page
 from prosafeprune.requests.prompt_tools import MineRequest
 from prosafeprune.traffic.candidates import Candidates, write_candidates
 from prosafeprune.traffic.log_files import find_logs, read_turns
-from prosafeprune.traffic.personal_data import mask
+from prosafeprune.traffic.masked_turns import Masking
 from prosafeprune.traffic.turns import LoggedTurn
 
 CANDIDATES, PAGE, REVIEWED = "candidates.jsonl", "review.html", "reviewed.jsonl"
 CHUNK = 256
 """Turns that are judged at a time."""
+CHUNK_CHARACTERS = 4_000_000
+"""Maximum characters of turns that are judged at a time, with the conversation before each."""
 
 
 @dataclass
@@ -123,17 +125,31 @@ def _fill(
         return f"{tally.turns:,} turns, {len(candidates):,} candidates"
 
     with reporter.stage("Megabytes of logs", size, status) as advance:
-        turns = _turns(files, request, tally, advance)
-        while chunk := list(islice(turns, CHUNK)):
-            verdicts = judge_answers(judge, [Exchange(turn.prompt, turn.answer) for turn in chunk])
+        for chunk in _chunks(_turns(files, request, tally, advance)):
+            verdicts = judge_answers(judge, [Exchange(as_prompt(turn.messages), turn.answer) for turn in chunk])
             for turn, verdict in zip(chunk, verdicts, strict=True):
                 tally.classes[verdict.answer_class.value] += 1
                 if verdict.answer_class.refuses:
-                    candidates.add(turn if request.keep_personal else _masked_context(turn), verdict)
+                    candidates.add(turn, verdict)
+
+
+def _chunks(turns: Iterator[LoggedTurn]) -> Iterator[list[LoggedTurn]]:
+    """Yield turns in lists that are bounded in length and in characters."""
+    chunk: list[LoggedTurn] = []
+    size = 0
+    for turn in turns:
+        chunk.append(turn)
+        size += len(turn.answer) + sum(len(text) for _, text in turn.messages)
+        if len(chunk) == CHUNK or size >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 def _turns(files: Sequence[Path], request: MineRequest, tally: Tally, advance: Advance) -> Iterator[LoggedTurn]:
-    """Yield all turns; personal data in request and answer is masked here, so that no judge sees it."""
+    """Yield all turns; personal data is masked here, so that no judge sees it."""
+    masking = Masking()
     for file in files:
         for found in read_turns(file, request.prompt_field, request.answer_field, advance):
             if not isinstance(found, LoggedTurn):
@@ -141,20 +157,12 @@ def _turns(files: Sequence[Path], request: MineRequest, tally: Tally, advance: A
                 tally.first_skipped = tally.first_skipped or f"{file}, {found[0]}: {found[1]}"
                 continue
             tally.turns += 1
-            yield found if request.keep_personal else _masked(found, tally)
-
-
-def _masked(turn: LoggedTurn, tally: Tally) -> LoggedTurn:
-    (role, prompt), answer = turn.messages[-1], turn.answer
-    (prompt, in_prompt), (answer, in_answer) = mask(prompt), mask(answer)
-    tally.masked.update(in_prompt + in_answer)
-    return replace(turn, messages=(*turn.messages[:-1], (role, prompt)), answer=answer)
-
-
-def _masked_context(turn: LoggedTurn) -> LoggedTurn:
-    """Return a turn whose earlier messages are masked, too; done for refused ones alone, since contexts are long."""
-    earlier = tuple((role, mask(text)[0]) for role, text in turn.messages[:-1])
-    return replace(turn, messages=(*earlier, turn.messages[-1]))
+            if request.keep_personal:
+                yield found
+                continue
+            masked, kinds = masking.of(found)
+            tally.masked.update(kinds)
+            yield masked
 
 
 def _record(

@@ -16,6 +16,11 @@ from prosafeprune.traffic.turns import LoggedTurn
 LONGEST = 3200
 """Maximum characters of a request that are compared; of a longer one, its beginning and its end are."""
 
+_DAYS = "monday tuesday wednesday thursday friday saturday sunday"
+_MONTHS = "january february march april may june july august september october november december"
+DATE_WORDS = frozenset(form for name in f"{_DAYS} {_MONTHS}".split() for form in (name, name[:3]))
+"""English names of days and months, also abbreviated."""
+
 
 class Candidates:
     """Collects refused turns. Of near-duplicates the first is kept, and counted.
@@ -24,7 +29,8 @@ class Candidates:
     every run and wherever in the log they are. Texts are on disk, so memory grows with ``limit`` alone.
 
     Turns are near-duplicates if the words of their requests are (Jaccard similarity of at least 0.8) and the earlier
-    requests of their conversations have the same words.
+    requests of their conversations and their system prompts have the same words, but for numbers and names of days and
+    months: a request may be refused wrongly under one system prompt and rightly under another.
     """
 
     def __init__(self, limit: int, spool: BinaryIO) -> None:
@@ -100,11 +106,22 @@ def _bounded(text: str) -> str:
 
 
 def _context(turn: LoggedTurn) -> str:
-    """Return a digest of the words of the earlier requests; empty for the first request of a conversation."""
-    earlier = [text for role, text in turn.messages[:-1] if role == "user"]
-    if not earlier:
+    """Return a digest of the words of system prompt and earlier requests; empty where there is neither.
+
+    Today's date, which many system prompts have, does not count.
+    """
+    said = [(role, words_of(text)) for role, text in turn.messages[:-1] if role != "assistant"]
+    if not said:
         return ""
-    return hashlib.sha256("\n".join(" ".join(sorted(words_of(text))) for text in earlier).encode()).hexdigest()
+    lines = [
+        f"{role} {' '.join(sorted(word for word in words if role == 'user' or not _in_date(word)))}"
+        for role, words in said
+    ]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _in_date(word: str) -> bool:
+    return word in DATE_WORDS or any(character.isdigit() for character in word)
 
 
 def _hash(text: str) -> int:

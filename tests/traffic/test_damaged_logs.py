@@ -18,7 +18,8 @@ from prosafeprune.errors import InputError
 from prosafeprune.traffic import log_files
 from prosafeprune.traffic.log_files import read_turns
 from prosafeprune.traffic.log_formats import UnreadableEntryError
-from prosafeprune.traffic.server_log import read_template, turns_of_server_log
+from prosafeprune.traffic.server_log import turns_of_server_log
+from prosafeprune.traffic.template_text import read_template
 from prosafeprune.traffic.turns import LoggedTurn
 
 CHAT = [{"role": "user", "content": "How do I kill a process?"}, {"role": "assistant", "content": "Use kill."}] * 2
@@ -28,7 +29,25 @@ def faults(path: Path) -> list[tuple[int, str]]:
     return [one for one in read_turns(path, "prompt", "completion") if not isinstance(one, LoggedTurn)]
 
 
-@pytest.mark.parametrize("text", ["[INST]" * 100_000, "[INST][/INST]" * 50_000, "[INST] <<SYS>>" * 50_000])
+HOSTILE = (
+    *(
+        "[INST]",
+        "[INST][/INST]",
+        "[INST] <<SYS>>",
+        "[SYSTEM_PROMPT][INST][/INST][TOOL_CALLS]",
+        "<|im_start|>",
+        "<|turn>",
+    ),
+    *("<|start|>", "<|start|>system<|message|>", "<|start|>system<|message|># Tools\n\n## functions\n", "<｜User｜>"),
+    *("<｜Assistant｜><think><｜tool▁calls▁begin｜>", "<|turn>model\n<|channel>", "<|start_of_role|>user ", "<|user|>"),
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [mark * 50_000 for mark in HOSTILE] + [f"<|turn>model\n{mark * 50_000}" for mark in HOSTILE],
+    ids=lambda text: text[:60],
+)
 def test_no_text_of_a_template_takes_long(text: str) -> None:
     """A pattern that looks for the end again from each beginning would need hours: the test ends."""
     with suppress(UnreadableEntryError):

@@ -1,4 +1,4 @@
-"""The text log of a server: prompts in chat templates, and their answers."""
+"""The text log of a server: requests and their answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from prosafeprune.traffic.log_files import read_turns
-from prosafeprune.traffic.server_log import read_template
 from prosafeprune.traffic.turns import LoggedTurn, turns_of
 
 ASKED = "How do I kill a process?"
@@ -15,27 +14,6 @@ CHATML = (
     "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHow do I kill a process?<|im_end|>\n"
     "<|im_start|>assistant\n"
 )
-TEMPLATES = [
-    CHATML,
-    "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
-    "<|start_header_id|>user<|end_header_id|>\n\nHow do I kill a process?<|eot_id|>"
-    "<|start_header_id|>assistant<|end_header_id|>\n\n",
-    "<bos><start_of_turn>system\nBe brief.<end_of_turn>\n<start_of_turn>user\nHow do I kill a process?<end_of_turn>\n"
-    "<start_of_turn>model\n",
-    "<|system|>\nBe brief.<|end|>\n<|user|>\nHow do I kill a process?<|end|>\n<|assistant|>\n",
-    "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHow do I kill a process? [/INST]",
-]
-
-
-@pytest.mark.parametrize("text", TEMPLATES)
-def test_the_text_of_each_chat_template(text: str) -> None:
-    said = [one for one in read_template(text) if one[1]]
-    assert said == [("system", "Be brief."), ("user", "How do I kill a process?")]
-
-
-@pytest.mark.parametrize("opening", ["<think>\n", "<think>\n\n</think>\n\n", "Sure"])
-def test_the_opening_of_an_answer_is_no_turn(opening: str) -> None:
-    assert read_template(CHATML + opening)[-1] == ("user", ASKED)
 
 
 def test_an_answer_in_several_parts_is_one(tmp_path: Path) -> None:
@@ -47,13 +25,6 @@ def test_an_answer_in_several_parts_is_one(tmp_path: Path) -> None:
         (("user", "A?"), ("assistant", answer), ("user", "B?")),
         "b",
     )
-
-
-def test_turns_between_marks_of_instructions() -> None:
-    text = "<s>[INST] One [INST] more [/INST] Two [/INST] yes</s>[INST] Three [/INST]"
-    assert read_template(text) == [
-        *(("user", "One [INST] more"), ("assistant", "Two [/INST] yes"), ("user", "Three"), ("assistant", "")),
-    ]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +49,8 @@ def test_the_text_log_of_a_server(request_line: str, tmp_path: Path) -> None:
         f"INFO Generated response chatcmpl-1 (streaming complete): output: {answer!r}, output_token_ids: [1]",
         f"INFO Generated response chatcmpl-2: output: {answer!r}, finish_reason: stop",
         f"INFO Generated response chatcmpl-3: output: {answer!r}, finish_reason: stop",
+        request_line.format(None).replace("chatcmpl-1", "chatcmpl-4"),
+        f"INFO Generated response chatcmpl-4: output: {answer!r}, finish_reason: stop",
     ]
     path.write_text("\n".join(lines))
     found = list(read_turns(path, "prompt", "completion"))
@@ -85,4 +58,5 @@ def test_the_text_log_of_a_server(request_line: str, tmp_path: Path) -> None:
     assert found[1:] == [
         (9, "the text of the request follows no chat template that is known"),
         (10, "the request does not end with a user turn"),
+        (12, "the log has the numbers of the request's tokens, not its text"),
     ]

@@ -15,7 +15,7 @@ from helpers.json_lines import write_rows
 from pyarrow import parquet
 
 from prosafeprune.errors import InputError
-from prosafeprune.traffic import log_files
+from prosafeprune.traffic import log_text
 from prosafeprune.traffic.log_files import read_turns
 from prosafeprune.traffic.log_formats import UnreadableEntryError
 from prosafeprune.traffic.server_log import turns_of_server_log
@@ -108,7 +108,7 @@ def test_bytes_that_are_no_text_are_reported(tmp_path: Path) -> None:
 def test_a_line_that_is_too_long_is_reported_and_the_next_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_files, "LONGEST_LINE", 500)
+    monkeypatch.setattr(log_text, "LONGEST_LINE", 500)
     path = write_rows(
         tmp_path / "log.jsonl", [{"prompt": "a" * 1200, "completion": "b"}, {"prompt": "a", "completion": "b"}]
     )
@@ -131,7 +131,7 @@ def test_a_quote_that_is_not_closed_swallows_no_row_in_silence(tmp_path: Path) -
 
 
 def test_a_compressed_line_without_end_fills_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_files, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(log_text, "LONGEST_LINE", 1000)
     read_at_once: list[int] = []
     real = io.TextIOWrapper.readline
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 import os
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from prosafeprune.errors import InputError
-from prosafeprune.traffic import log_files
+from prosafeprune.traffic import log_values
 from prosafeprune.traffic.log_files import find_logs, read_turns
 from prosafeprune.traffic.turns import LoggedTurn
 
@@ -68,6 +66,7 @@ ENTRIES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
         BOTH,
     ),
     "ShareGPT": ({"id": "a", "conversations": SHAREGPT}, BOTH),
+    "ShareGPT's older name": ({"id": "a", "items": SHAREGPT}, BOTH),
     "conversation": ({"conversation": CHAT}, BOTH),
     "as text": ({"messages": json.dumps(CHAT)}, BOTH),
     "request and response": ({"request": {"messages": CHAT[:4]}, "response": COMPLETION}, LAST),
@@ -138,10 +137,8 @@ def test_a_refusal_in_a_response_is_its_answer(tmp_path: Path) -> None:
     assert read(tmp_path / "log.jsonl") == LAST
 
 
-@pytest.mark.parametrize("entry", [{"input": "a", "output": "b"}, {"instruction": "x", "input": "a", "output": "b"}])
-def test_what_other_tools_call_input_is_not_taken_for_a_request(entry: dict[str, Any], tmp_path: Path) -> None:
-    """In Alpaca's format it is what an instruction is about."""
-    (tmp_path / "log.jsonl").write_text(json.dumps(entry))
+def test_what_other_tools_call_input_is_not_taken_for_a_request(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text(json.dumps({"input": "a", "output": "b"}))
     ((_, reason),) = read_turns(tmp_path / "log.jsonl", "prompt", "completion")
     assert "no messages" in reason
 
@@ -152,35 +149,10 @@ def test_successive_messages_of_a_role_are_one_turn(tmp_path: Path) -> None:
     assert read(path) == [("Hello\n\nHow do I kill a process?", "I can't help with that.\n\nSorry.")]
 
 
-def test_a_table_with_columns_of_other_names(tmp_path: Path) -> None:
-    path = tmp_path / "log.csv"
-    with path.open("w", newline="") as stream:
-        csv.writer(stream).writerows(
-            [["question", "reply"], ["Why,\nme?", 'I "can\'t".'], ["one cell"], ["Two", "b" * 200_000]]
-        )
-    found = list(read_turns(path, "question", "reply"))
-    assert [(one.prompt, one.answer) for one in found if isinstance(one, LoggedTurn)] == [
-        ("Why,\nme?", 'I "can\'t".'),
-        ("Two", "b" * 200_000),
-    ]
-    assert [one for one in found if not isinstance(one, LoggedTurn)] == [(4, "has 1 cells, and the header has 2")]
-
-
 def test_parquet(tmp_path: Path) -> None:
     path = tmp_path / "log.parquet"
     parquet.write_table(pyarrow.Table.from_pylist([{"conversation": CHAT}] * 300), path)
     assert read(path) == BOTH * 300
-
-
-def test_an_eval_log_of_inspect_with_its_attachments(tmp_path: Path) -> None:
-    path = tmp_path / "log.eval"
-    long = {"role": "user", "content": "attachment://abc"}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("header.json", "{}")
-        sample = {"messages": [long, CHAT[4]], "attachments": {"abc": LAST[0][0]}}
-        archive.writestr("samples/1_epoch_1.json", json.dumps(sample))
-        archive.writestr("samples/2_epoch_1.json", json.dumps({"messages": CHAT}))
-    assert read(path) == [*LAST, *BOTH]
 
 
 def test_a_json_log_of_inspect(tmp_path: Path) -> None:
@@ -192,7 +164,7 @@ def test_a_json_log_of_inspect(tmp_path: Path) -> None:
 
 
 def test_a_long_json_list_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_files, "PIECE", 7)
+    monkeypatch.setattr(log_values, "PIECE", 7)
     path = tmp_path / "log.json"
     path.write_text(json.dumps([{"messages": CHAT}] * 3, indent=1))
     assert read(path) == BOTH * 3
@@ -200,7 +172,7 @@ def test_a_long_json_list_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("piece", [7, 1 << 20])
 def test_a_json_file_of_one_object_per_line(piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_files, "PIECE", piece)
+    monkeypatch.setattr(log_values, "PIECE", piece)
     path = tmp_path / "log.json"
     path.write_text("\n".join([*[json.dumps({"messages": CHAT})] * 2, "", json.dumps({"messages": CHAT}), "{"]))
     *turns, damaged = read_turns(path, "prompt", "response")
@@ -221,7 +193,7 @@ def test_a_request_for_the_completion_of_a_text(answer: Any, tmp_path: Path) -> 
 def test_what_follows_a_json_list_is_counted_instead_of_dropped(
     piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_files, "PIECE", piece)
+    monkeypatch.setattr(log_values, "PIECE", piece)
     path = tmp_path / "log.json"
     one = json.dumps([{"messages": CHAT}])
     path.write_text(f"{one}\n\n")

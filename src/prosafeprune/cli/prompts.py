@@ -23,7 +23,7 @@ def mine(
         list[Path],
         typer.Argument(
             metavar="LOGS...",
-            help="Log files, or folders of them: .jsonl, .json, .csv, .parquet, .eval, .log; also .gz.",
+            help="Log files, or folders of them: .jsonl, .json, .csv, .tsv, .parquet, .eval, .log; also .gz or .zst.",
         ),
     ],
     output: Annotated[Path, output_option("Folder to write.")],

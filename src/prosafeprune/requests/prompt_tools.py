@@ -22,8 +22,14 @@ class MineRequest(JudgeOptions):
 
     model_config = ConfigDict(title="Logs")
 
-    prompt_field: str = Field("prompt", description="Field or column of prompts, in logs without conversations.")
-    answer_field: str = Field("completion", description="Field or column of answers.")
+    prompt_field: str = Field(
+        "prompt",
+        description="Field or column of prompts, in logs without conversations; without it also another usual name, "
+        "such as question.",
+    )
+    answer_field: str = Field(
+        "completion", description="Field or column of answers; without it also another usual name, such as response."
+    )
     limit: int = Field(
         2000,
         ge=1,

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from prosafeprune.traffic.field_names import AmbiguousFieldsError, prompt_and_answer
 from prosafeprune.traffic.turns import Message, Role, turns_of
 
 ROLES: dict[str, Role | None] = {
@@ -15,6 +16,8 @@ ROLES: dict[str, Role | None] = {
 }
 """What each name of a role means; messages of None, which tools wrote, are left out."""
 CONVERSATIONS = ("messages", "conversations", "conversation")
+ITEMS = "items"
+"""ShareGPT's older name of ``conversations``; other logs use it for other things."""
 INPUT = "input"
 """The conversation in a request to OpenAI's Responses API: a text, or a list of items of which some are messages."""
 ANSWERS = ("response", "output", "completion", "answer")
@@ -53,22 +56,54 @@ def _turns(entry: Mapping[str, Any], prompt_field: str, answer_field: str) -> It
     name = next((name for name in CONVERSATIONS if request.get(name)), None)
     if name is None and _is_for_responses(entry, request):
         name = INPUT
+    if name is None and _are_messages(entry.get(ITEMS)):
+        name = ITEMS
     if name is not None:
         given = _parsed(request[name])
         given = _items(given) if name == INPUT else given
         messages = _messages(given, entry.get("attachments"))
         last = _role(given[-1]) if given else None
         yield from turns_of([*_system(request, messages), *messages], _answer_of(entry, request, last, answer_field))
-    elif prompt_field in entry and answer_field in entry:
-        prompt, answer = entry[prompt_field], entry[answer_field]
-        if not isinstance(prompt, str) or not isinstance(answer, str):
-            raise UnreadableEntryError(f"{prompt_field} and {answer_field} must be text")
-        yield from turns_of([*_system(entry, []), ("user", prompt)], answer)
+    elif both := _prompt_and_answer(entry, prompt_field, answer_field):
+        yield from turns_of(*both)
     elif isinstance(request.get(prompt_field), str) and request is not entry:  # a request for a completion of a text
         yield from turns_of([("user", request[prompt_field])], _answer_of(entry, request, "user", answer_field))
     else:
         there = ", ".join(map(str, entry))[:100]
         raise UnreadableEntryError(f"no messages, and no {prompt_field} with {answer_field}, among: {there}")
+
+
+def _prompt_and_answer(
+    entry: Mapping[str, Any], prompt_field: str, answer_field: str
+) -> tuple[list[Message], str] | None:
+    """Return the messages up to a prompt, which may be a list of messages itself, and its answer."""
+    try:
+        found = prompt_and_answer(entry, prompt_field, answer_field)
+    except AmbiguousFieldsError as error:
+        raise UnreadableEntryError(str(error)) from error
+    if found is None:
+        return None
+    prompt, answer = found
+    given = _parsed(prompt)
+    if _are_messages(given):
+        messages = _messages(given, None)
+    elif isinstance(prompt, str):
+        messages = [("user", prompt)]
+    else:
+        raise UnreadableEntryError("its prompt must be text or a list of messages")
+    if answer is None or isinstance(answer, bool | int | float):
+        raise UnreadableEntryError("its answer must be text")
+    return [*_system(entry, messages), *messages], answer if isinstance(answer, str) else _answer(answer)
+
+
+def _are_messages(given: Any) -> bool:
+    """Return whether a value is a list of messages: a prompt may also be JSON that a user wrote."""
+    given = _parsed(given)
+    is_list = isinstance(given, list) and bool(given)
+    return is_list and all(
+        isinstance(one, Mapping) and ("role" in one or "from" in one) and ("content" in one or "value" in one)
+        for one in given
+    )
 
 
 def _is_for_responses(entry: Mapping[str, Any], request: Mapping[str, Any]) -> bool:

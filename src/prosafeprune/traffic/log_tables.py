@@ -1,0 +1,78 @@
+"""Rows of tables: CSV with commas, semicolons or tabs, and Parquet."""
+
+import csv
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TextIO
+
+from prosafeprune.errors import first_line
+from prosafeprune.progress import Advance
+from prosafeprune.text import first_repeat
+from prosafeprune.traffic.log_formats import UnreadableEntryError
+from prosafeprune.traffic.log_text import lines_of
+from prosafeprune.traffic.log_values import Entry
+
+LARGEST_CELL = 10_000_000
+DELIMITERS = ",;\t"
+LONGEST_HEADER = 100_000
+
+
+def csv_rows(stream: TextIO) -> Iterator[Entry]:
+    """Yield the rows of a CSV file as objects, under the line that they end in.
+
+    Raises csv.Error for a header that cannot be used.
+    """
+    lines = (line for _, line in lines_of(stream))
+    header = next(lines, "")
+    # Strict: else a quote that is not closed takes the rest of the file as its text.
+    reader = csv.reader(chain([header], lines), delimiter=_delimiter(header), strict=True)
+    columns = _cells(reader) or []
+    if isinstance(columns, UnreadableEntryError):
+        raise csv.Error(f"its header {columns}")
+    twice = first_repeat(columns)
+    if twice is not None:
+        raise csv.Error(f"two columns are called '{twice}'")
+    while (cells := _cells(reader)) is not None:
+        if isinstance(cells, UnreadableEntryError):
+            yield reader.line_num, cells
+        elif len(cells) == len(columns):
+            yield reader.line_num, dict(zip(columns, cells, strict=True))
+        elif cells:
+            yield reader.line_num, UnreadableEntryError(f"has {len(cells)} cells, and the header has {len(columns)}")
+
+
+def _delimiter(header: str) -> str:
+    """Return what separates the columns in a header: where spreadsheets write a comma in numbers, it is a semicolon."""
+    line = header[:LONGEST_HEADER]
+    return max(DELIMITERS, key=lambda one: len(next(csv.reader([line], delimiter=one), [])))
+
+
+def _cells(reader: Iterator[list[str]]) -> list[str] | UnreadableEntryError | None:
+    """Return the cells of the next row, or None at the end; answers are longer than the limit of all of Python."""
+    limit = csv.field_size_limit(LARGEST_CELL)
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        return UnreadableEntryError(f"is not valid CSV ({error})")
+    finally:
+        csv.field_size_limit(limit)
+
+
+def parquet_rows(path: Path, advance: Advance) -> Iterator[Entry]:
+    """Yield the rows of a Parquet file as objects.
+
+    Raises OSError.
+    """
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            number, share = 0, path.stat().st_size / 1e6 / max(1, file.metadata.num_rows)
+            for batch in file.iter_batches(batch_size=256):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+                advance(batch.num_rows * share)
+    except Exception as error:  # pyarrow's own, and those of values that Python has none for, such as the year 10000
+        raise OSError(first_line(error)) from error

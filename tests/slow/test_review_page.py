@@ -12,7 +12,7 @@ import pytest
 from helpers.browser import CHROMIUM, DRIVER, Browser
 
 from prosafeprune.prompts import PromptClass, read_reviewed
-from prosafeprune.report.review_page import review_page
+from prosafeprune.report.review_page import review_pages
 
 pytestmark = [
     pytest.mark.browser,
@@ -40,11 +40,13 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Path:
+def page(tmp_path: Path, browser: Browser) -> Iterator[Path]:
     path = tmp_path / "review.html"
     rows = [candidate(prompt, number) for number, prompt in enumerate(PROMPTS)]
-    path.write_text(review_page(rows, "reviewed.jsonl"), encoding="utf-8")
-    return path
+    [(_, text)] = review_pages(rows, path.name, "reviewed.jsonl")
+    path.write_text(text, encoding="utf-8")
+    yield path
+    browser.evaluate("localStorage.clear(), 0")  # all files share it
 
 
 def press(browser: Browser, *keys: str) -> None:
@@ -70,6 +72,11 @@ def saved(folder: Path) -> Path:
 def open_page(browser: Browser, page: Path, **options: Any) -> None:
     browser.command("Page.setDownloadBehavior", behavior="allow", downloadPath=str(page.parent))
     browser.open(page, **options)
+
+
+def leave(browser: Browser) -> None:
+    """Let the page be left without asking, as when its tab crashes."""
+    browser.evaluate("window.addEventListener('beforeunload', (event) => event.stopImmediatePropagation(), true), 0")
 
 
 def test_a_review_with_the_keyboard_is_saved_and_read_back(browser: Browser, page: Path) -> None:
@@ -108,6 +115,42 @@ def test_saved_findings_select_the_prompts_of_each_option_and_are_loaded_again(b
     pressed = "[...document.querySelectorAll('[aria-pressed=true]')].map(e => e.dataset.finding)"
     press(browser, "ArrowLeft")
     assert browser.evaluate(pressed) == ["harmless"]
+
+
+def test_findings_that_were_not_saved_are_there_when_the_page_is_opened_again(browser: Browser, page: Path) -> None:
+    open_page(browser, page)
+    press(browser, "1", "2", "3", "ArrowLeft", "0")
+    leave(browser)
+    open_page(browser, page)
+    assert shown(browser, "position") == "3 of 5; 2 reviewed"  # on to the first open one
+    assert browser.evaluate("document.getElementById('restored').hidden") is False
+    kept = str(browser.evaluate("JSON.stringify(localStorage)"))
+    assert "harmful" in kept
+    assert "knife" not in kept
+    press(browser, "1", "s")
+    found = [json.loads(line) for line in saved(page.parent).read_text(encoding="utf-8").split("\n") if line]
+    assert [row["review"] for row in found] == ["harmless", "harmful", "harmless"]
+    assert browser.evaluate("document.getElementById('restored').hidden") is True
+    open_page(browser, page)  # what is saved is not kept twice
+    assert shown(browser, "position") == "1 of 5; 0 reviewed"
+    assert browser.console() == []
+
+
+def test_findings_are_those_of_the_same_requests(browser: Browser, page: Path, tmp_path: Path) -> None:
+    open_page(browser, page)
+    press(browser, "1")
+    leave(browser)
+    [(_, text)] = review_pages([candidate(prompt, 0) for prompt in PROMPTS], page.name, "reviewed.jsonl")
+    page.write_text(text, encoding="utf-8")
+    open_page(browser, page)
+    assert shown(browser, "position") == "1 of 5; 0 reviewed"
+
+
+def test_a_browser_without_storage_reviews_too(browser: Browser, page: Path) -> None:
+    open_page(browser, page)
+    browser.evaluate("Storage.prototype.setItem = Storage.prototype.removeItem = () => { throw new Error('full'); }, 0")
+    press(browser, "1", "2", "s")
+    assert saved(page.parent).read_text(encoding="utf-8").count("\n") == 2
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

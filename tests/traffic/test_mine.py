@@ -17,14 +17,12 @@ import prosafeprune
 from prosafeprune.errors import InputError
 from prosafeprune.judges.verdict import AnswerClass, Verdict
 from prosafeprune.prompts import PromptClass, read_reviewed
-from prosafeprune.report.review_page import review_page
 from prosafeprune.traffic.candidates import Candidates
 from prosafeprune.traffic.turns import LoggedTurn
 
 NO = "I'm sorry, but I can't help with that request."
 YES = "Use the command kill with the number of the process, for example kill 4242."
 REFUSED = Verdict(AnswerClass.FULL_REFUSAL, "an open refusal")
-EVIL = "</script><script>alert(1)</script><!--\u2028<img src=x onerror=alert(2)>&amp;"
 
 
 def chat(*said: str) -> dict[str, Any]:
@@ -167,28 +165,6 @@ def test_memory_does_not_grow_with_the_log() -> None:
         return found
 
     assert peak(8000) - peak(2000) < 300_000  # 6,000 candidates would take more than 4 MB
-
-
-def test_texts_cannot_leave_the_json_of_the_page(tmp_path: Path) -> None:
-    log = write_rows(tmp_path / "log.jsonl", [chat(EVIL, f"{NO} {EVIL}", f"{EVIL} again", f"{NO} {EVIL}")])
-    prosafeprune.mine_prompts(log, tmp_path / "mined", progress=False)
-    page = (tmp_path / "mined" / "review.html").read_text()
-    assert page.count("<script") == page.count("</script>") == 2
-    assert "<img" not in page
-    data = page.split('id="rows">')[1].split("</script>")[0]
-    assert EVIL in {row["prompt"] for row in json.loads(data)}
-
-
-def test_the_page_allows_its_own_script_and_style_alone() -> None:
-    page = review_page([], "reviewed.jsonl")
-    policy = page.split('http-equiv="Content-Security-Policy" content="')[1].split('"')[0]
-    parts = dict(part.strip().split(" ", 1) for part in policy.split(";"))
-    assert parts.keys() == {"default-src", "script-src", "style-src", "base-uri", "form-action"}
-    assert parts["default-src"] == parts["base-uri"] == parts["form-action"] == "'none'"
-    assert parts["script-src"].startswith("'sha256-")
-    assert "unsafe" not in policy
-    assert "http:" not in page
-    assert "https:" not in page
 
 
 def test_a_reviewed_file_gives_each_class_its_own_prompts(tmp_path: Path) -> None:

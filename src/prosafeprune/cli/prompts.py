@@ -42,9 +42,12 @@ def mine(
     with TerminalReporter() as reporter:
         found = run_mine(logs, request, output, overwrite=overwrite, reporter=reporter)
         print_result(json.dumps(found.record), found.grids(), as_json=as_json)
+        more = found.record["review_pages"] - 1
+        also = f" ({more} more pages follow it)" if more else ""
         reporter.note(
-            f"Open {output / PAGE} in a browser, review, and save {REVIEWED}; then: prosafeprune prune MODEL -o pruned "
-            f"--pseudo-harmful {REVIEWED} --hold-out 0.3. If you found harmful requests, also --harmful {REVIEWED}."
+            f"Open {output / PAGE} in a browser{also}, review, and save {REVIEWED}; then: prosafeprune prune MODEL "
+            f"-o pruned --pseudo-harmful {REVIEWED} --hold-out 0.3. If you found harmful requests, also --harmful "
+            f"{REVIEWED}."
         )
 
 

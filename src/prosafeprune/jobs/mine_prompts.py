@@ -21,7 +21,7 @@ from prosafeprune.prompts.conversation import as_prompt
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.rate_figure import counts_figure
 from prosafeprune.report.result_view import ResultView
-from prosafeprune.report.review_page import review_page
+from prosafeprune.report.review_page import review_pages
 from prosafeprune.requests.prompt_tools import MineRequest
 from prosafeprune.traffic.candidates import Candidates, write_candidates
 from prosafeprune.traffic.log_files import find_logs, read_turns
@@ -89,7 +89,7 @@ def run_mine(
 ) -> MineResult:
     """Write the refused requests of logs as ``candidates.jsonl`` and ``review.html`` into ``output``.
 
-    Memory does not grow with the logs.
+    Memory does not grow with the logs. What does not fit on one page to review is on further ones.
 
     Raises:
         InputError: a log, the output or the judge cannot be used, or no turn can be read.
@@ -108,12 +108,21 @@ def run_mine(
                     f"{files[0]}: no answered user turn was found{reason}. See the formats in docs/your_traffic.md."
                 )
             write_candidates(staging / CANDIDATES, candidates)
-            write_whole(staging / PAGE, review_page(candidates.rows(), REVIEWED))
-            record = _record(candidates, tally, files, request, judge)
+            pages = _write_pages(staging, candidates)
+            record = {**_record(candidates, tally, files, request, judge), "review_pages": pages}
             write_whole(staging / RECORD_FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     if tally.skipped:
         reporter.warning(f"{tally.skipped} entries could not be read and are left out, such as {tally.first_skipped}.")
     return MineResult(record, output)
+
+
+def _write_pages(folder: Path, candidates: Candidates) -> int:
+    """Write the pages to review; return how many."""
+    pages = 0
+    for name, page in review_pages(candidates.rows(), PAGE, REVIEWED):
+        write_whole(folder / name, page)
+        pages += 1
+    return pages
 
 
 def _fill(

@@ -48,7 +48,13 @@ def json_values(stream: TextIO, in_one: bool) -> Iterator[Entry]:
         return
     text = beginning + stream.read(LARGEST_OBJECT)
     if len(text) > LARGEST_OBJECT:
-        yield 1, UnreadableEntryError("is one JSON object of more than 500 MB; convert it to JSON lines, or to .eval")
+        yield (
+            1,
+            UnreadableEntryError(
+                "is one JSON object of more than 500 MB; convert it to JSON lines, or inspect_ai's with "
+                "'inspect log convert LOG --to eval --output-dir DIR'"
+            ),
+        )
         return
     value = _loaded(text)
     samples = value.get("samples") if isinstance(value, dict) else None

@@ -2,8 +2,26 @@
 const rows = JSON.parse(document.getElementById("rows").textContent);
 const findings = new Array(rows.length).fill("");
 const FINDINGS = ["harmless", "harmful", "unsure"];
+const KEPT = `prosafeprune-review-${document.querySelector("main").dataset.hash}`;
 let shown = 0, saved = true;
 const part = (id) => document.getElementById(id);
+
+// Findings that are not saved yet. The browser may not allow storage, or it may be full; the file that is saved is what counts.
+const keep = () => {
+  try { localStorage.setItem(KEPT, JSON.stringify(findings)); } catch { /* see above */ }
+};
+const forget = () => {
+  try { localStorage.removeItem(KEPT); } catch { /* see above */ }
+};
+const restore = () => {
+  try {
+    const kept = JSON.parse(localStorage.getItem(KEPT));
+    if (!Array.isArray(kept) || kept.length !== rows.length) return;
+    kept.forEach((finding, index) => { if (FINDINGS.includes(finding)) findings[index] = finding; });
+  } catch { /* see above */ }
+  saved = !findings.some((finding) => finding);
+  part("restored").hidden = saved;
+};
 
 const show = (index) => {
   if (!rows.length) return;
@@ -34,6 +52,7 @@ const mark = (finding) => {
   if (!rows.length) return;
   findings[shown] = finding;
   saved = false;
+  keep();
   if (finding) show(shown + 1); else count();
 };
 
@@ -52,6 +71,8 @@ const save = () => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   saved = true;
+  forget();
+  part("restored").hidden = true;
 };
 
 const key = (row) => JSON.stringify([row.prompt, row.messages.map((message) => [message.role, message.content])]);
@@ -63,6 +84,7 @@ const load = async (file) => {
       if (place !== undefined && FINDINGS.includes(row.review)) findings[place] = row.review;
     } catch { /* not a line that this page saved */ }
   }
+  if (!saved) keep();
   nextOpen();
   count();
 };
@@ -85,4 +107,6 @@ part("open").addEventListener("click", nextOpen);
 part("save").addEventListener("click", save);
 part("load").addEventListener("change", (event) => { if (event.target.files[0]) load(event.target.files[0]); });
 window.addEventListener("beforeunload", (event) => { if (!saved) event.preventDefault(); });
+restore();
 show(0);
+if (findings[0]) nextOpen();

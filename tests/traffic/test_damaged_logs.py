@@ -15,7 +15,7 @@ from helpers.json_lines import write_rows
 from pyarrow import parquet
 
 from prosafeprune.errors import InputError
-from prosafeprune.traffic import log_text
+from prosafeprune.traffic import log_text, log_values
 from prosafeprune.traffic.log_files import read_turns
 from prosafeprune.traffic.log_formats import UnreadableEntryError
 from prosafeprune.traffic.server_log import turns_of_server_log
@@ -97,6 +97,17 @@ def test_a_json_list_that_is_cut_off_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "log.json"
     path.write_text(json.dumps([{"messages": CHAT}] * 2)[:-10])
     assert faults(path) == [(2, "is not valid JSON, and neither is what follows")]
+
+
+def test_one_object_that_is_too_large_is_reported_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_values, "LARGEST_OBJECT", 100)
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps({"samples": [{"messages": CHAT}] * 3}))
+    ((number, reason),) = faults(path)
+    assert number == 1
+    assert "inspect log convert LOG --to eval" in reason
 
 
 def test_bytes_that_are_no_text_are_reported(tmp_path: Path) -> None:

@@ -18,6 +18,10 @@ from prosafeprune.traffic.log_text import LONGEST_LINE, lines_of, zstd_stream
 
 LARGEST_OBJECT = 500_000_000
 """Maximum characters of one JSON value that is not in lines."""
+TOO_LARGE = (
+    "is one JSON object of more than 500 MB; convert it to JSON lines, or inspect_ai's log with "
+    "'inspect log convert LOG --to eval --output-dir DIR'"
+)
 PIECE = 1 << 20
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
 """What separates the items of a JSON list."""
@@ -48,13 +52,7 @@ def json_values(stream: TextIO, in_one: bool) -> Iterator[Entry]:
         return
     text = beginning + stream.read(LARGEST_OBJECT)
     if len(text) > LARGEST_OBJECT:
-        yield (
-            1,
-            UnreadableEntryError(
-                "is one JSON object of more than 500 MB; convert it to JSON lines, or inspect_ai's with "
-                "'inspect log convert LOG --to eval --output-dir DIR'"
-            ),
-        )
+        yield 1, UnreadableEntryError(TOO_LARGE)
         return
     value = _loaded(text)
     samples = value.get("samples") if isinstance(value, dict) else None

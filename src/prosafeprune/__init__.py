@@ -1,4 +1,4 @@
-"""Reduce over-refusal in open-weight language models without weakening their safety.
+"""Reduce over-refusal in open-weight language models, and save the result only if tests show that it is still safe.
 
 >>> import prosafeprune
 >>> result = prosafeprune.prune("Qwen/Qwen2.5-1.5B-Instruct", "out", layers="16")  # doctest: +SKIP

@@ -71,6 +71,6 @@ def _options(
         typer.Option("--debug", metavar="", help="Print the traceback of an internal error. Works after any command."),
     ] = False,
 ) -> None:
-    """Reduce over-refusal in open-weight language models without weakening their safety."""
+    """Reduce over-refusal in open-weight language models, and save the result only if tests show it is still safe."""
     if context.invoked_subcommand not in IN_SEVERAL_PROCESSES:
         require_one_process(f"prosafeprune {context.invoked_subcommand}")

@@ -93,7 +93,7 @@ class TimedReporter:
         self.seconds: dict[str, float] = {}
         """Seconds by title; stages with the same title are added."""
         self._expected: dict[str, float] = {}
-        self._expected_steps = 0
+        self._expected_steps: dict[str, int] = {}
 
     @property
     def total(self) -> float:
@@ -111,16 +111,16 @@ class TimedReporter:
             taken = time.monotonic() - started
             self.seconds[title] = self.seconds.get(title, 0.0) + taken
         if self._expected.get(title.lower()) and total:
-            self._note_time_left(title.lower(), taken * self._expected_steps / total)
+            self._note_time_left(title.lower(), taken * self._expected_steps[title.lower()] / total)
 
-    def expect(self, stages: Mapping[str, float], steps: int) -> None:
+    def expect(self, stages: Mapping[str, float], steps: Mapping[str, int]) -> None:
         """Report the time left after each of these stages.
 
         Args:
             stages: estimated seconds by title in lower case, in order.
-            steps: of each stage; fewer are taken when some are known from an earlier run.
+            steps: by the same titles; fewer are taken when some are known from an earlier run.
         """
-        self._expected, self._expected_steps = dict(stages), steps
+        self._expected, self._expected_steps = dict(stages), dict(steps)
 
     def _note_time_left(self, finished: str, taken: float) -> None:
         """Scale the estimates of what follows by how long this stage took, compared with its own estimate."""

@@ -23,7 +23,7 @@ from helpers.tiny_models import REQUIRED, make_model, make_tokenizer
 from prosafeprune.baselines.method import FittedParts, Method
 from prosafeprune.baselines.prompting import Prompting
 from prosafeprune.baselines.prosafeprune import PromptedProSafePrune, ProSafePrune
-from prosafeprune.baselines.published_prompts import HELPFULNESS, SELF_CD_SAFETY
+from prosafeprune.baselines.published_prompts import SELF_CD_SAFETY
 from prosafeprune.baselines.scan import Scan
 from prosafeprune.baselines.self_cd import ContrastPromptBatches, SelfCd
 from prosafeprune.baselines.surgical import Surgical
@@ -35,6 +35,7 @@ from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.chat_template import encode_prompts, render
 from prosafeprune.model.residual_stream import writers
 from prosafeprune.prompts import PromptClass
+from prosafeprune.prompts.helpful_prompt import HELPFULNESS
 
 ARCHITECTURES = [*REQUIRED, "falcon", "gpt_neox"]
 

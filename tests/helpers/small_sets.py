@@ -25,3 +25,4 @@ def use_small_sets(patch: pytest.MonkeyPatch, **sizes: int) -> None:
 
     patch.setattr(bundled, "_read", cache(shortest))
     patch.setattr("prosafeprune.setup.prepare.spot_check_sets", lambda calibration: [])  # tests/jobs/test_spot_check.py
+    patch.setattr("prosafeprune.setup.prepare.prompted_sample", lambda *given: [])  # tests/jobs/test_prompted.py

@@ -91,7 +91,7 @@ def test_sets_with_a_prompt_that_the_model_cannot_read_are_left_out_with_a_note(
     def require(config: object, reach: int, further: int) -> None:
         require_positions(SimpleNamespace(max_position_embeddings=230), reach, further)
 
-    monkeypatch.setattr("prosafeprune.jobs.measure_edits.require_positions", require)
+    monkeypatch.setattr("prosafeprune.jobs.readable_sets.require_positions", require)
     files = [part for name, file in prompt_files.items() for part in (f"--{name.replace('_', '-')}", file)]
     given = ["--layers", 1, "--rank", 4, "--only-mine", "--max-new-tokens", 2, "--device", "cpu", "--json"]
     out, err = run.ok("prune", checkpoint("llama"), *given, *files, "--max-safety-drop", 100, "--accept-unsafe")

@@ -20,9 +20,9 @@ from helpers.prune_records import PLAN, evaluated, pruned
 from prosafeprune.ability import TaskScore
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.measure import Measurement
-from prosafeprune.evaluation.scores import Change, Rate, change
+from prosafeprune.evaluation.scores import Change, Rate, change, is_significant
 from prosafeprune.prompts import PromptClass
-from prosafeprune.report.assessment import assess_compliance, assess_safety, is_significant, signed
+from prosafeprune.report.assessment import assess_compliance, assess_safety, signed
 from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import Examples, Mark, Page, render_page

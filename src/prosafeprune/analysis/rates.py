@@ -16,9 +16,8 @@ from prosafeprune.analysis.result import (
 )
 from prosafeprune.analysis.sweeps import set_key
 from prosafeprune.evaluation.intervals import mcnemar_p_value
-from prosafeprune.evaluation.scores import Rate, rate
+from prosafeprune.evaluation.scores import SIGNIFICANCE, Rate, rate
 from prosafeprune.prompts import PromptClass
-from prosafeprune.report.assessment import SIGNIFICANCE
 from prosafeprune.text import listed
 
 MEASURES = {PromptClass.PSEUDO_HARMFUL: "C.R.", PromptClass.HARMFUL: "S.S."}

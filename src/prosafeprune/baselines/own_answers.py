@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from prosafeprune.baselines.method import FitContext
-from prosafeprune.baselines.published_prompts import HELPFULNESS
 from prosafeprune.errors import NotApplicableError
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding, LocalGenerator
@@ -16,6 +15,7 @@ from prosafeprune.judges.reasoning_text import ends_within_thought
 from prosafeprune.judges.verdict import AnswerClass, Exchange
 from prosafeprune.progress import partial_answers
 from prosafeprune.prompts import PromptClass
+from prosafeprune.prompts.helpful_prompt import HELPFULNESS
 
 FEWEST = 4
 """Fewest usable answers of a class; with fewer, training would be about them alone."""

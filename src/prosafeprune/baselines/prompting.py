@@ -8,11 +8,11 @@ from pydantic import Field, model_validator
 
 from prosafeprune.baselines.candidates import PROMPTS, Validation
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
-from prosafeprune.baselines.published_prompts import HELPFULNESS
 from prosafeprune.generation import Generator, LocalGenerator
 from prosafeprune.generation.prompt_batches import ChatPromptBatches
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.prompts.conversation import Turn
+from prosafeprune.prompts.helpful_prompt import HELPFULNESS
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import torch
 from pydantic import Field
 
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method, ModelChange
-from prosafeprune.baselines.published_prompts import HELPFULNESS
 from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.checkpoint.writer import Located, locate_tensors
 from prosafeprune.editing.edits import EditMeasures, PruningEdit, apply_edits
@@ -30,6 +29,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import check_checkpoint_folder, model_hash
 from prosafeprune.model.submodule import Layout, Submodule
 from prosafeprune.prompts import PromptClass, PromptSet
+from prosafeprune.prompts.helpful_prompt import HELPFULNESS
 from prosafeprune.setup.calibrate import calibrate
 from prosafeprune.setup.load import require_layers
 

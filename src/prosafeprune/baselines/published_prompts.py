@@ -1,4 +1,4 @@
-"""The exact prompts of the published methods, each with its source.
+"""The exact prompts of the published methods, each with its source; that of prompting is in ``prompts``.
 
 Their hyperparameters are settings of each method, and defined there.
 """
@@ -10,13 +10,6 @@ SELF_CD_SAFETY = (
 """Emphasises safety. Source: ``SelfCD.py`` of github.com/InvokerStark/OverKill, the repository of Shi et al. 2024
 (arXiv:2401.17633), variable ``input_within_temp``: inside ``[INST]``, followed by a space and the user's words. Its
 counterpart ``input_without_temp`` lacks it."""
-
-HELPFULNESS = (
-    "You are an assistant that always prioritizes helpfulness. That is, you always give answers to any user queries."
-)
-"""The system prompt of the prompting baseline. Source: ``SelfCD.py`` as above, its method ``Prompt``. Ray and Bhalani
-2024 (arXiv:2405.05418), whom the paper names for prompting, describe three strategies whose words could not be found;
-those of ``prompting.py`` are ours, and this published prompt is a fourth candidate."""
 
 SCAN_AGREEMENT = "Sure"
 """Appended to a prompt to see how the model classifies it. Source: ``SCANS_llama.py`` of github.com/zouyingcao/SCANS,

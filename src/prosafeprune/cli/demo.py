@@ -8,8 +8,8 @@ import typer
 from prosafeprune.cli.options import AsJson, OverwriteModel, output_option
 from prosafeprune.requests.recipe import make_recipe
 
-SETTINGS: dict[str, Any] = {"samples": 160, "test_samples": 100, "max_new_tokens": 48}
-"""Fewer prompts and shorter answers than by default, so that the demo takes minutes."""
+SETTINGS: dict[str, Any] = {"samples": 160, "test_samples": 100, "max_new_tokens": 48, "prompting_samples": 0}
+"""Fewer prompts and shorter answers than by default, and no system prompt measured, so that the demo takes minutes."""
 PLAN: dict[str, Any] = {
     "layers": (14, 15, 16, 17, 18),
     "strength": 1.0,

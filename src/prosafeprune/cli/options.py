@@ -41,7 +41,8 @@ EXPERT = frozenset(
     (
         *("ability_samples", "ability_tokens", "accept_unsafe", "batch_size", "benchmark_samples", "concurrency"),
         *("confidence", "confirmations", "data_dir", "dtype", "fitted", "floor", "harmful_share"),
-        *("judge_concurrency", "judge_device", "load", "memory", "pooling", "projection", "revision"),
+        *("judge_concurrency", "judge_device", "load", "memory", "pooling", "projection"),
+        *("prompting_samples", "revision"),
         *("seed", "sft_data", "strategy", "trust_remote_code", "tuning_epochs", "tuning_prompts", "unmeasured"),
     )
 )

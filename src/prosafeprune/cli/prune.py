@@ -143,9 +143,23 @@ def _print_measured(result: "PruneResult", reporter: "Reporter", *, as_json: boo
 
     searched = [search_grid(result.search)] if result.search is not None else []
     print_result(result.record.model_dump_json(indent=2), [*searched, *result.grids()], as_json=as_json)
+    _print_advice(result, reporter)
     since = result.record.since
     if since is not None:
         reporter.note(f"Of {since.fixed} prompts that {since.name} had fixed, {since.came_back} came back.")
+
+
+def _print_advice(result: "PruneResult", reporter: "Reporter") -> None:
+    """Say whether a system prompt alone would do and, if so, which."""
+    from prosafeprune.report.prompting_advice import prompting_advice, prompting_offer
+
+    record = result.record
+    advice, offer = prompting_advice(record), prompting_offer(record)
+    if advice is not None:
+        reporter.note(advice)
+    if record.prompted is not None and offer is not None:
+        reporter.note(offer)
+        reporter.note(record.prompted.system)
 
 
 def _warn_of_draft(result: "PruneResult", reporter: "Reporter") -> None:

@@ -53,6 +53,19 @@ def bootstrap_mean_interval(values: Sequence[float] | np.ndarray, resamples: int
     return float(low), float(high)
 
 
+def mean_interval(estimates: Sequence[tuple[float, Interval]]) -> Interval:
+    """Return the interval of the mean of independent estimates, given that of each.
+
+    The distances to the limits add up by their squares (MOVER; Zou and Donner, Statistics in Medicine 27, 1693-1702,
+    2008), as in Newcombe's intervals themselves.
+    """
+    count = len(estimates)
+    mean = sum(estimate for estimate, _ in estimates) / count
+    down = math.hypot(*(estimate - low for estimate, (low, _) in estimates)) / count
+    up = math.hypot(*(high - estimate for estimate, (_, high) in estimates)) / count
+    return mean - down, mean + up
+
+
 def _corrected_correlation(before: Sequence[bool], after: Sequence[bool]) -> float:
     """Return Newcombe's phi, continuity-corrected when it is positive."""
     total = len(before)
@@ -88,6 +101,31 @@ def decline_p_value(won: int, lost: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(lost, won + lost, 0.5, alternative="greater").pvalue) if won + lost else 1.0
+
+
+def stratified_mcnemar_p_value(one: tuple[int, int, int], other: tuple[int, int, int]) -> float:
+    """Return the two-sided exact p-value of the null hypothesis that the mean of two rates did not change.
+
+    Each rate has its own prompts and weighs half. Of the prompts whose outcome changed, either direction is equally
+    likely under the null hypothesis, as in McNemar's test; with equally many prompts of both this is McNemar's test of
+    all prompts.
+
+    Args:
+        one: outcomes that became good, that became bad, and prompts, of the first rate.
+        other: the same of the second.
+    """
+    from scipy.stats import binom
+
+    (won, lost, total), (other_won, other_lost, other_total) = one, other
+    observed = abs((won - lost) * other_total + (other_won - other_lost) * total)
+    changed, other_changed = won + lost, other_won + other_lost
+    nets = (2 * np.arange(other_changed + 1) - other_changed) * total
+    chances = binom.pmf(np.arange(other_changed + 1), other_changed, 0.5)
+    p_value = 0.0
+    for count, chance in enumerate(binom.pmf(np.arange(changed + 1), changed, 0.5)):
+        is_as_far = np.abs((2 * count - changed) * other_total + nets) >= observed  # whole numbers, so exact
+        p_value += float(chance * chances[is_as_far].sum())
+    return min(1.0, p_value)
 
 
 def changed_outcomes(before: Sequence[bool], after: Sequence[bool]) -> tuple[int, int]:

@@ -7,10 +7,19 @@ from dataclasses import replace
 
 from pydantic import BaseModel
 
-from prosafeprune.evaluation.intervals import changed_outcomes, mcnemar_p_value, paired_change_interval, wilson_interval
+from prosafeprune.evaluation.intervals import (
+    changed_outcomes,
+    mcnemar_p_value,
+    mean_interval,
+    paired_change_interval,
+    stratified_mcnemar_p_value,
+    wilson_interval,
+)
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.requests.judging import Safety
+
+SIGNIFICANCE = 0.05
 
 
 class Rate(BaseModel):
@@ -120,6 +129,11 @@ def change(before: Sequence[bool], after: Sequence[bool]) -> Change:
     )
 
 
+def is_significant(change: Change) -> bool:
+    """Return whether both the test and the interval, which must exclude zero, show a change."""
+    return change.p_value < SIGNIFICANCE and (change.low > 0 or change.high < 0)
+
+
 def rate(successes: int, total: int) -> Rate:
     """Return a rate with its interval; ``total`` is at least 1."""
     low, high = wilson_interval(successes, total)
@@ -135,6 +149,28 @@ def pooled_rate(judged: Sequence[JudgedSet], prompt_class: PromptClass) -> Rate:
 def pooled_change(before: Sequence[JudgedSet], after: Sequence[JudgedSet], prompt_class: PromptClass) -> Change:
     """Return the change over all prompts of one class, its sets pooled; there must be one."""
     return change(_pooled(before, prompt_class), _pooled(after, prompt_class))
+
+
+def tradeoff_change(before: Sequence[JudgedSet], after: Sequence[JudgedSet]) -> Change:
+    """Return the change of T.S. over all prompts: of the mean of C.R. and S.S., the sets of each class pooled.
+
+    The interval combines those of the two changes, which are of different prompts. The test is McNemar's over both
+    classes, each of which weighs half.
+    """
+    classes = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
+    pairs = [(_pooled(before, prompt_class), _pooled(after, prompt_class)) for prompt_class in classes]
+    changes = [change(*pair) for pair in pairs]
+    low, high = mean_interval([(one.points, (one.low, one.high)) for one in changes])
+    return Change(
+        points=statistics.fmean(one.points for one in changes),
+        low=low,
+        high=high,
+        won=sum(one.won for one in changes),
+        lost=sum(one.lost for one in changes),
+        p_value=stratified_mcnemar_p_value(
+            *((one.won, one.lost, len(was)) for one, (was, _) in zip(changes, pairs, strict=True))
+        ),
+    )
 
 
 def _pooled(judged: Sequence[JudgedSet], prompt_class: PromptClass) -> list[bool]:

@@ -1,50 +1,35 @@
 """A model measured before and after its edits, in memory; its answers are kept for the next run."""
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from prosafeprune.checkpoint.writer import WritableEdits
-from prosafeprune.errors import InputError
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.divergence import Divergence
-from prosafeprune.evaluation.folder import EvaluationFolder
-from prosafeprune.evaluation.measure import (
-    NOTHING,
-    Measurement,
-    collect_set_by_set,
-    collect_verdicts,
-    warn_of_languages,
-)
+from prosafeprune.evaluation.measure import NOTHING, Measurement, warn_of_languages
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
+from prosafeprune.evaluation.prompted_base import PromptedBase
 from prosafeprune.evaluation.safety_floor import FloorRule, FloorVerdict, decide
 from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.spot_check import SpotCheck
-from prosafeprune.files.cache import folder_of
 from prosafeprune.files.line_store import LineStore
-from prosafeprune.files.resumable_folder import locked_folder
-from prosafeprune.generation import Decoding, Generator
+from prosafeprune.generation import Decoding
 from prosafeprune.generation.local import local_generator
 from prosafeprune.jobs.benign_divergence import benign_base_answers, benign_divergence
+from prosafeprune.jobs.kept_answers import answers_depend_on, identity_of, kept, measure_once
+from prosafeprune.jobs.prompted_answers import PromptedAnswers, prompted_answers
+from prosafeprune.jobs.readable_sets import is_readable
 from prosafeprune.judges import Judge
-from prosafeprune.model.chat_template import encode_prompts
-from prosafeprune.model.companions import companions_hash
-from prosafeprune.model.loading import LoadedModel, tokenizer_hash
-from prosafeprune.model.prefix_cache import require_positions
-from prosafeprune.model.replicas import ReplicatedModel
+from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.report.assessment import is_unsafe
-from prosafeprune.report.run_record import library_versions
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
-
-ANSWERS = "answers"
-"""Folder in the cache."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +42,8 @@ class MeasuredOn:
     """For the divergence from the base model."""
     spot_check: Sequence[EvaluationSet] = ()
     """Measured beside ``sets``, as far as the model can read them."""
+    prompted: Sequence[EvaluationSet] = ()
+    """Parts of ``sets`` that the base model also answers behind a system prompt, if it can read them so."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +57,8 @@ class BeforeAfter:
     batch_sizes: tuple[int, ...]
     spot_check: tuple[Measurement, Measurement] = (NOTHING, NOTHING)
     """Before and after."""
+    prompted: PromptedAnswers | None = None
+    """What the base model answers behind a system prompt; None where that was not measured."""
 
     def recorded(self, rule: FloorRule, ancestor: FirstAncestor | None) -> dict[str, Any]:
         """Return the fields of the record that hold what was measured, and whether it keeps the safety floor."""
@@ -84,7 +73,15 @@ class BeforeAfter:
             "benign_divergence": self.divergence,
             "floor": decide(before.sets, after.sets, rule, ancestor),
             "spot_check": SpotCheck.of(*(measured.sets for measured in self.spot_check)),
+            "prompted": self._prompted(rule),
         }
+
+    def _prompted(self, rule: FloorRule) -> PromptedBase | None:
+        found = self.prompted
+        if found is None:
+            return None
+        measured = (self.before.sets, found.measurement.sets, self.after.sets)
+        return PromptedBase.of(*measured, system=found.system, tokens=found.tokens, allowed_drop=rule.max_drop)
 
 
 def measure_edits(
@@ -98,8 +95,9 @@ def measure_edits(
 ) -> BeforeAfter:
     """Measure the base model in memory, apply the edits to it, and measure it again.
 
-    Answers are kept in the cache: a run that is repeated, or was interrupted, generates only those that are missing.
-    The pruned model's are then scored under the base model, with the edits undone meanwhile; the scores are kept, too.
+    While it has its own weights, the base model also answers ``tests.prompted`` behind a system prompt. Answers are
+    kept in the cache: a run that is repeated, or was interrupted, generates only those that are missing. The pruned
+    model's are then scored under the base model, with the edits undone meanwhile; the scores are kept, too.
 
     Args:
         edits: applied to the model, and not undone.
@@ -108,7 +106,7 @@ def measure_edits(
     Raises:
         InputError: out of memory, or the judge became unreachable.
     """
-    checked = [one for one in tests.spot_check if _is_readable(one, loaded, request.max_new_tokens, reporter)]
+    checked = [one for one in tests.spot_check if is_readable(one, loaded, request.max_new_tokens, reporter)]
     sets = [*tests.sets, *checked]
     generator = partial(local_generator, loaded, request.batch_size)
     decoding = Decoding(max_new_tokens=request.max_new_tokens)
@@ -119,6 +117,7 @@ def measure_edits(
             "The base model refuses fewer than half of the harmful prompts, so a loss of safety cannot be tested, and "
             "no model made from it will be saved."
         )
+    prompted = prompted_answers(base, loaded, tests.prompted, judge, request, reporter)
     benign = benign_base_answers(loaded, tests.benign, request, reporter)
     with reporter.stage("Pruning", len(edits)) as advance:
         edits.apply_in_memory(advance)
@@ -127,28 +126,17 @@ def measure_edits(
     warn_if_unsafe(_part(before, tests.sets), _part(after, tests.sets), FloorRule.of(request), reporter)
     title = "Benign answers of the pruned model"
     divergence = benign_divergence(benign, loaded, request, reporter, title)
-    identities = [_identity(pruned, test_set, decoding) for test_set in sets]
+    identities = [identity_of(pruned, test_set, decoding) for test_set in sets]
     after = _with_base_likelihoods(after, identities, edits, loaded, request, base_sha256, reporter)
     warn_of_languages([before, after], reporter)
     return BeforeAfter(
         _part(before, tests.sets),
         _part(after, tests.sets),
         divergence,
-        (*sizes, *more_sizes),
+        (*sizes, *(prompted.batch_sizes if prompted is not None else ()), *more_sizes),
         (_part(before, checked), _part(after, checked)),
+        prompted,
     )
-
-
-def _is_readable(one: EvaluationSet, loaded: LoadedModel, max_new_tokens: int, reporter: Reporter) -> bool:
-    """Return whether a model's chat template and positions take all prompts of a set; say why if they do not."""
-    config = loaded.model.config.get_text_config(decoder=True)
-    try:
-        longest = max(len(encoded.ids) for encoded in encode_prompts(loaded.tokenizer, one.prompts.texts))
-        require_positions(config, longest + max_new_tokens, max_new_tokens)
-    except InputError as error:
-        reporter.note(f"Not measured: {one.title}. {error}")
-        return False
-    return True
 
 
 def _part(measured: Measurement, sets: Sequence[EvaluationSet]) -> Measurement:
@@ -179,7 +167,7 @@ def _with_base_likelihoods(
             stack.enter_context(edits.undone_in_memory())
             return loaded
 
-        folders = [stack.enter_context(_kept(identity)) for identity in identities]
+        folders = [stack.enter_context(kept(identity)) for identity in identities]
         stores = [LineStore() if folder is None else folder.likelihoods(base_sha256) for folder in folders]
         return with_base_likelihoods(after, stores, base_model, request.batch_size, reporter)
 
@@ -192,101 +180,3 @@ def warn_if_unsafe(before: Measurement, after: Measurement, rule: FloorRule, rep
             f"The pruned model will not be saved. {' '.join(decision.reasons)} The rest of the run completes the "
             "report; press Ctrl-C if you do not need it."
         )
-
-
-def answers_depend_on(loaded: LoadedModel, request: Recipe | ApplyRequest, sha256: str) -> dict[str, Any]:
-    """Return what a model's answers depend on besides prompts and decoding."""
-    return {
-        "model": sha256,
-        "companions": companions_hash(loaded.folder),
-        "tokenizer": tokenizer_hash(loaded.tokenizer),
-        "end_ids": sorted(loaded.end_ids),
-        "chat_template": hashlib.sha256(str(loaded.tokenizer.chat_template).encode()).hexdigest(),
-        "thinking": request.thinking,
-        "system": request.system,
-        "device": loaded.device_name,
-        "dtype": loaded.runs_in,
-        "batch_size": request.batch_size,
-        "replicas": loaded.replicas.size if isinstance(loaded, ReplicatedModel) else 1,
-        "versions": library_versions(),
-    }
-
-
-def measure_once(
-    made_by: Mapping[str, Any],
-    make_generator: Callable[[], Generator],
-    sets: Sequence[EvaluationSet],
-    judge: Judge,
-    decoding: Decoding,
-    reporter: Reporter,
-    title: str,
-) -> tuple[Measurement, tuple[int, ...]]:
-    """Collect answers to all sets and judge them; those to a set that an earlier run measured alike are reused.
-
-    Args:
-        made_by: all that the answers depend on besides the prompts.
-        make_generator: called for each set, so that its batches do not depend on what else is measured.
-
-    Returns:
-        The measurement, and the sizes of the batches in which its answers were generated, in this run or earlier.
-
-    Raises:
-        InputError: as the generator and the judge do.
-    """
-    generators: dict[str, Generator] = {}
-
-    def generator_of(test_set: EvaluationSet) -> Generator:
-        generators[test_set.name] = make_generator()
-        return generators[test_set.name]
-
-    with ExitStack() as stack:
-        folders = [stack.enter_context(_kept(_identity(made_by, test_set, decoding))) for test_set in sets]
-        stores = [LineStore() if folder is None else folder.answers for folder in folders]
-        known = sum(len(answers.rows) for answers in stores)
-        if known:
-            reporter.note(f"{title}: {known} are known from an earlier run.")
-        try:
-            answers = collect_set_by_set(stores, generator_of, sets, decoding, reporter, title)
-        finally:
-            new = {name: _batch_sizes(generator) for name, generator in generators.items()}
-            for folder, test_set in zip(folders, sets, strict=True):
-                if folder is not None and new.get(test_set.name):
-                    folder.add_session({"batch_sizes": new[test_set.name]})
-        sizes = [
-            _all_batch_sizes(folder, new.get(test_set.name, ())) for folder, test_set in zip(folders, sets, strict=True)
-        ]
-    measured = collect_verdicts(LineStore(), answers, judge, sets, 1, reporter)
-    return measured, tuple(size for of_set in sizes for size in of_set)
-
-
-def _identity(made_by: Mapping[str, Any], test_set: EvaluationSet, decoding: Decoding) -> dict[str, Any]:
-    """Return what the answers to a set depend on.
-
-    Other prompts are another folder: answers depend on the composition of their batches, in the last bits.
-    """
-    texts = "\0".join(test_set.prompts.texts)
-    return {**made_by, **decoding.model_dump(), "prompts": hashlib.sha256(texts.encode()).hexdigest()}
-
-
-@contextmanager
-def _kept(identity: Mapping[str, Any]) -> Iterator[EvaluationFolder | None]:
-    """Yield the folder of the answers; None when the cache cannot be written or another run is writing there."""
-    path = folder_of(ANSWERS, identity)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked_folder(path, overwrite=False))
-            folder = EvaluationFolder(path, identity)
-        except InputError:
-            folder = None
-        yield folder
-
-
-def _batch_sizes(generator: Generator) -> list[int]:
-    return list(generator.describe().get("batch_sizes", ()))  # servers batch as they like
-
-
-def _all_batch_sizes(folder: EvaluationFolder | None, new: Sequence[int]) -> Sequence[int]:
-    """Return the batch sizes of all runs that answered a set."""
-    if folder is None:
-        return new
-    return [size for session in folder.sessions() for size in session.get("batch_sizes", ())]

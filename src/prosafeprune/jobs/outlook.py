@@ -202,6 +202,7 @@ def _prompts(prepared: PreparedRun, *, is_searched: bool, search_only: bool) -> 
         return Grid("Prompts", headings, rows)
     rows += [row("measuring", test_set.prompts) for test_set in prepared.evaluation]
     rows += [row("spot check", test_set.prompts) for test_set in prepared.spot_check]
+    rows += [row("behind a system prompt", test_set.prompts) for test_set in prepared.prompted]
     if prepared.recipe.memory != "low":  # servers do not give all probabilities
         rows.append(row("benign KL", prepared.benign))
     return Grid("Prompts", headings, rows)

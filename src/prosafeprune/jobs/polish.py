@@ -21,7 +21,7 @@ from prosafeprune.evaluation.divergence import divergence_from_base, record_base
 from prosafeprune.files.cache import folder_of
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.generation import LocalGenerator
-from prosafeprune.jobs.measure_edits import answers_depend_on
+from prosafeprune.jobs.kept_answers import answers_depend_on
 from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.batches import BatchSize

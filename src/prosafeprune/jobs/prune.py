@@ -43,7 +43,7 @@ from prosafeprune.setup.calibrate import calibrate
 from prosafeprune.setup.load import LoadedRun, load_run, require_layers
 from prosafeprune.setup.machine import peak_memory
 from prosafeprune.setup.prepare import checkpoint_folder, prepare_run
-from prosafeprune.setup.workload import MEASURING_STAGES, Cost, CostRecord
+from prosafeprune.setup.workload import MEASURING_STAGES, PROMPTED_ANSWERS, Cost, CostRecord
 
 NOT_SAVED = "-not-saved.html"
 """Appended to the output's name: the report of a pruned model that was not safe to save."""
@@ -118,7 +118,7 @@ def _prune_in_memory(
         planned = CalibratedPlan(plan, *found, known.search)
     added, polished = polish(run, planned.plan, planned.edits, sha256) if recipe.polish else ([], None)
     edits = _writable_edits(run, folder, planned, added)
-    tests = MeasuredOn(run.evaluation, run.benign, run.spot_check)
+    tests = MeasuredOn(run.evaluation, run.benign, run.spot_check, run.prompted)
     measured = measure_edits(edits, run.loaded, run.judge, tests, recipe, sha256, run.reporter)
     facts = {**measured.recorded(FloorRule.of(recipe), ancestor), "polish": polished}
     record = _make_record(run, sha256, lineage, planned, edits, facts, measured)
@@ -152,8 +152,9 @@ def _report_estimate(run: LoadedRun, plan: Plan | None, timed: TimedReporter) ->
     timed.note(estimated.describe())
     if hint := shorter_run(run.recipe, estimated.seconds, is_searched=plan is None):
         timed.note(hint)
-    measuring = {name: estimated.stages[name] for name in MEASURING_STAGES}
-    timed.expect(measuring, sum(len(test_set.prompts) for test_set in (*run.evaluation, *run.spot_check)))
+    measuring = {name: estimated.stages[name] for name in MEASURING_STAGES if name in estimated.stages}
+    steps = dict.fromkeys(measuring, sum(len(test_set.prompts) for test_set in (*run.evaluation, *run.spot_check)))
+    timed.expect(measuring, steps | {PROMPTED_ANSWERS: sum(len(test_set.prompts) for test_set in run.prompted)})
     return estimated
 
 

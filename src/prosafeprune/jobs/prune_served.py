@@ -15,7 +15,8 @@ from prosafeprune.files.staging import claimed_output
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.endpoint import EndpointGenerator
 from prosafeprune.generation.local_server import read_command, server_identity, serving
-from prosafeprune.jobs.measure_edits import BeforeAfter, measure_once
+from prosafeprune.jobs.kept_answers import measure_once
+from prosafeprune.jobs.measure_edits import BeforeAfter
 from prosafeprune.jobs.prune import reported_only, write_measured
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import LayerwisePruning, prune_streamed, require_streamable

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from prosafeprune.ability import AbilityComparison, TaskScore
-from prosafeprune.evaluation.scores import Change
-from prosafeprune.report.assessment import format_p, is_significant, signed
+from prosafeprune.evaluation.scores import Change, is_significant
+from prosafeprune.report.assessment import format_p, signed
 from prosafeprune.report.comparison_record import DEFAULT, ComparisonRecord, MethodResult
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.rate_grids import change_with_interval, rate_with_interval

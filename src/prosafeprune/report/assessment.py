@@ -5,12 +5,10 @@ from dataclasses import dataclass
 
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorVerdict
-from prosafeprune.evaluation.scores import Change, Scores
+from prosafeprune.evaluation.scores import Change, Scores, is_significant
 from prosafeprune.evaluation.sets import USERS_SETS
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.page import Mark
-
-SIGNIFICANCE = 0.05
 
 FAILED = {
     FloorVerdict.UNSAFE: (
@@ -42,11 +40,6 @@ class Assessment:
     mark: Mark
     label: str
     clause: str
-
-
-def is_significant(change: Change) -> bool:
-    """Return whether both McNemar's test and the interval, which must exclude zero, show a change."""
-    return change.p_value < SIGNIFICANCE and (change.low > 0 or change.high < 0)
 
 
 def assess_compliance(change: Change) -> Assessment:

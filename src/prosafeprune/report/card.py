@@ -14,8 +14,10 @@ from prosafeprune.prompts import PromptClass
 from prosafeprune.prompts.sources import FILE_TYPES
 from prosafeprune.report.assessment import unsafe_sentences
 from prosafeprune.report.findings import assess_record, domain_warnings
+from prosafeprune.report.prompting_advice import QUESTION, prompting_advice, prompting_offer
+from prosafeprune.report.prune_grids import prompted_grids
 from prosafeprune.report.record import RECORD_FILE, EditRecord, Record, UnmeasuredRecord
-from prosafeprune.text import short_name, slug
+from prosafeprune.text import printable, short_name, slug
 
 CARD_FILE = "README.md"
 MOST_CHARACTERS = 2_000_000
@@ -66,7 +68,9 @@ MEASURED = """
 | mean per-token KL from the base model on {{ r.benign_divergence.prompts }} benign prompts, nats | | {{ '%.4f' % r.benign_divergence.mean }} | |
 {%- endif %}
 
-Answers of at most {{ r.recipe.max_new_tokens }} tokens{% if r.recipe.thinking != "off" %}, thoughts included{% endif %}, judged by `{{ r.judge }}`.{% if r.recipe.system %} Every prompt came after a system prompt, which is in `{{ record_file }}`.{% endif %}{% if r.copy_note %} **{{ r.copy_note }}**{% endif %} Rates in brackets are 95 % Wilson intervals. These prompts are a sample: measure on your own before you deploy. The model may still answer some harmful requests and refuse some harmless ones.
+{% if prompted %}{{ prompted }}
+
+{% endif %}Answers of at most {{ r.recipe.max_new_tokens }} tokens{% if r.recipe.thinking != "off" %}, thoughts included{% endif %}, judged by `{{ r.judge }}`.{% if r.recipe.system %} Every prompt came after a system prompt, which is in `{{ record_file }}`.{% endif %}{% if r.copy_note %} **{{ r.copy_note }}**{% endif %} Rates in brackets are 95 % Wilson intervals. These prompts are a sample: measure on your own before you deploy. The model may still answer some harmful requests and refuse some harmless ones.
 """
 UNMEASURED = """
 **{{ r.not_measured }}** To measure it, serve this model and its base model, and run
@@ -134,6 +138,7 @@ def _measured(record: Record, is_adapter: bool) -> str:
         record_file=RECORD_FILE,
         adapter=is_adapter,
         finding=_finding(record),
+        prompted=_or_prompt(record),
         pairs=list(zip(record.source.sets, record.result.sets, strict=True)),
         checked=list(zip(checked.source.sets, checked.result.sets, strict=True)) if checked is not None else [],
         what={
@@ -144,6 +149,18 @@ def _measured(record: Record, is_adapter: bool) -> str:
         rate=lambda rate: f"{rate.percent:.1f} [{rate.low:.1f}, {rate.high:.1f}]",
         change=lambda change: f"{_signed(change.points)} [{_signed(change.low)}, {_signed(change.high)}]",
     )
+
+
+def _or_prompt(record: Record) -> str:
+    """Return the rates behind a system prompt, what they say, and the prompt where it is offered."""
+    found, advice, offer = record.prompted, prompting_advice(record), prompting_offer(record)
+    if found is None or advice is None:
+        return ""
+    parts = [f"{QUESTION} {advice}", *(grid.markdown().strip() for grid in prompted_grids(record))]
+    if offer is not None:
+        text = " ".join(printable(found.system).replace("`", "'").split())  # nothing in it can end the block
+        parts += [offer, f"```\n{text}\n```"]
+    return "\n\n".join(parts)
 
 
 def _signed(points: float) -> str:

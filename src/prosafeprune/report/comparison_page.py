@@ -7,11 +7,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.scores import is_significant
 from prosafeprune.method.plan import Plan
 from prosafeprune.plotting import GREY, HEIGHT, MARKERS, ORANGE, PALETTE, as_written, new_axes
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.ability_grids import ability_lost, side_effects_by_method
-from prosafeprune.report.assessment import format_p, is_significant, is_unsafe, pooled_counts, signed
+from prosafeprune.report.assessment import format_p, is_unsafe, pooled_counts, signed
 from prosafeprune.report.comparison_grids import (
     costs_by_method,
     pruning_against_methods,

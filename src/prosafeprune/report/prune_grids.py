@@ -4,13 +4,21 @@ from dataclasses import replace
 
 from prosafeprune.evaluation.judged_set import JudgedSet, changed_first
 from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.prompted_base import SampleRates
 from prosafeprune.evaluation.sets import BUNDLED
 from prosafeprune.prompts import PromptClass
 from prosafeprune.prompts.conversation import transcript
+from prosafeprune.report.assessment import format_p
 from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
 from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.plan_facts import plan_layers
-from prosafeprune.report.rate_grids import NOTES, change_grid, divergence_row
+from prosafeprune.report.rate_grids import (
+    NOTES,
+    change_grid,
+    change_with_interval,
+    divergence_row,
+    rate_with_interval,
+)
 from prosafeprune.report.record import EditRecord, Record, UnmeasuredRecord
 
 NAMES = ("base model", "pruned model")
@@ -24,6 +32,13 @@ SPOT_CHECK_CAPTION = "Beyond one English turn: a spot check, which the safety fl
 SPOT_CHECK_NOTE = (
     "Few prompts, in no average. --suite beyond measures all bundled ones of these kinds under the floor; "
     "--calibration beyond calibrates on such prompts; --suite bundled leaves the spot check out."
+)
+
+
+PROMPTED_NOTE = (
+    "A sample of the test prompts, the same for all three, spread over sets and styles. Rates and changes are over all "
+    "sampled prompts of a class; p: McNemar's exact test, for T.S. of both classes, each of which weighs half. "
+    "--prompting-samples sets the size."
 )
 
 
@@ -44,6 +59,29 @@ def spot_check_grids(record: Record) -> list[Grid]:
         return []
     grid = change_grid(SPOT_CHECK_CAPTION, found.source, found.result, found.changes, NAMES)
     return [replace(grid, notes=(SPOT_CHECK_NOTE, *grid.notes[len(NOTES) :]))]
+
+
+def prompted_grids(record: Record) -> list[Grid]:
+    """Return the rates behind a system prompt, next to those of base and pruned model; none where not measured."""
+    found = record.prompted
+    if found is None:
+        return []
+
+    def rates(of_model: SampleRates) -> list[str]:
+        both = (rate_with_interval(rate) for rate in (of_model.compliance, of_model.safety))
+        return [*both, f"{of_model.tradeoff_score:.1f}"]
+
+    changes = (found.compliance_change, found.safety_change, found.tradeoff_change)
+    rows = [
+        ["the model as it is", *rates(found.base)],
+        ["the model as it is,\nbehind a system prompt", *rates(found.prompted)],
+        ["pruned", *rates(found.pruned)],
+        ["pruned minus\nprompted", *map(change_with_interval, changes)],
+        ["p", *(format_p(one.p_value).removeprefix("= ") for one in changes)],
+    ]
+    asked, harmful = found.base.compliance.total, found.base.safety.total
+    caption = f"Prune, or a system prompt? On {asked} harmless and {harmful} harmful test prompts"
+    return [Grid(caption, ["", "C.R., %", "S.S., %", "T.S., %"], rows, [PROMPTED_NOTE])]
 
 
 def _resembles_its_tests(record: Record) -> bool:

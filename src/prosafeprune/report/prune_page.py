@@ -6,6 +6,7 @@ from prosafeprune.evaluation.earlier_pruning import Since
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.non_inferiority import fewest_pairs
+from prosafeprune.evaluation.prompted_base import PromptedBase
 from prosafeprune.evaluation.safety_floor import REMEDIES, FloorRule
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS
 from prosafeprune.plan_search.search_record import SearchRecord
@@ -27,10 +28,11 @@ from prosafeprune.report.findings import assess_record, domain_warnings
 from prosafeprune.report.layer_pictures import edit_blocks, layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section, Subheading
 from prosafeprune.report.plan_facts import plan_facts, plan_layers, polish_facts
-from prosafeprune.report.prune_grids import NAMES, prune_grid, spot_check_grids
+from prosafeprune.report.prompting_advice import QUESTION, prompting_advice, prompting_offer
+from prosafeprune.report.prune_grids import NAMES, prompted_grids, prune_grid, spot_check_grids
 from prosafeprune.report.rate_grids import category_grids
 from prosafeprune.report.record import BRING_NOTHING_BACK, RECORD_FILE, Record
-from prosafeprune.report.reproduce_command import depends_on, making
+from prosafeprune.report.reproduce_command import depends_on, making, with_prompt
 from prosafeprune.report.search_page import trade_off
 from prosafeprune.text import short_name
 
@@ -67,6 +69,8 @@ def prune_page(
         came_back: prompts that an earlier pruning had fixed and that are not answered.
     """
     sections = [Section("Compliance and safety", _rates(record))]
+    if record.prompted is not None:
+        sections.append(Section(QUESTION, _or_prompt(record, record.prompted)))
     if saved:
         sections.append(Section("How to use it", _usage(record)))
     sections.append(Section("Answers", _answers(record, before, after, saved=saved)))
@@ -87,6 +91,14 @@ def _rates(record: Record) -> list[Block]:
     models = [(NAMES[0], record.source), (NAMES[1], record.result)]
     grids = [prune_grid(record), *category_grids(models), *spot_check_grids(record)]
     return [*grids, Paragraph(_measuring(record))]
+
+
+def _or_prompt(record: Record, found: PromptedBase) -> list[Block]:
+    advice, offer = prompting_advice(record), prompting_offer(record)
+    blocks: list[Block] = [*prompted_grids(record), *([Paragraph(advice)] if advice is not None else [])]
+    if offer is None:
+        return blocks
+    return [*blocks, Paragraph(offer), Code("System prompt", found.system), with_prompt(record.plan, record.recipe)]
 
 
 def _since(since: Since, record: Record) -> list[Block]:
@@ -135,6 +147,7 @@ def _headline(record: Record, *, saved: bool) -> Headline:
         change_sentence(record.source, record.result, PromptClass.PSEUDO_HARMFUL, record.compliance_change),
         change_sentence(record.source, record.result, PromptClass.HARMFUL, record.safety_change),
         *policy_sentences(record.source, record.result, record.changes),
+        *([advice] if (advice := prompting_advice(record)) is not None else []),
         *record.spot_check_warnings,
         *unsafe,
         *system,

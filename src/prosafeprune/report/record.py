@@ -14,6 +14,7 @@ from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.editing.expert_coverage import ExpertCount
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.earlier_pruning import Since
+from prosafeprune.evaluation.prompted_base import PromptedBase
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.pruning_record import RECORD_FORMAT, PruningStep, require_record_as
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorRule, FloorVerdict
@@ -124,6 +125,8 @@ class Record(EditRecord):
     """Whether S.S. fell by less than allowed, on each harmful set and against the first ancestor."""
     spot_check: SpotCheck | None = None
     """Rates beyond a single English turn, which the safety floor does not apply to; None where none was made."""
+    prompted: PromptedBase | None = None
+    """What the base model does behind a system prompt instead; None where that was not measured."""
     since: Since | None = None
     """What changed since an earlier pruning, where this one replaces it."""
     adapter_sha256: str | None = None

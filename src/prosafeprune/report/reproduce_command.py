@@ -11,6 +11,7 @@ from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.generation.endpoint_address import read_addresses
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.page import Code, Facts
+from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import PlanSearchRequest
 from prosafeprune.text import without_folder
@@ -19,6 +20,8 @@ ADDRESSES = ("endpoint", "judge_endpoint")
 """Settings that may contain a password, which is left out."""
 OF_THE_SEARCH = ("budget", "strategy", "confirmations")
 """Settings without effect once there is a plan."""
+TOGETHER = ("default", "prompt", "prosafeprune", "prompt+prosafeprune")
+"""Methods of the comparison that shows whether pruning and a system prompt together are better than either."""
 OF_A_DRAFT = ("draft", "test_samples")
 """Settings with which no model is saved."""
 PLAN = ("layers", "rank", "strength", "pooling", "projection", "harmful_share")
@@ -72,6 +75,20 @@ def making(plan: Plan, settings: BaseModel, output: str) -> Code:
     if recipe.memory == "low" and not recipe.unmeasured:  # measured behind a server, whose command is not a setting
         text += " \\\n  --serve-with SERVER"
     return Code("Command that makes the pruned model", text)
+
+
+def with_prompt(plan: Plan, recipe: Recipe) -> Code:
+    """Return the command line that measures a plan together with the helpful system prompt, on the same sets."""
+    shared = Recipe.model_fields.keys() & CompareRequest.model_fields.keys()
+    values = {name: getattr(recipe, name) for name in shared - {*OF_THE_SEARCH, "draft"}}
+    plan_values = {name: getattr(plan, name) for name in PLAN}
+    asked = CompareRequest.model_validate(
+        {**values, **plan_values, "methods": TOGETHER, "settings": ("prompt.strategy=helpful",)}
+    )
+    return Code(
+        "Command that measures both together",
+        command("compare", asked, "comparison", always=PLAN, never=OF_THE_SEARCH).text,
+    )
 
 
 def depends_on(sha256: str, prompts: Mapping[str, PromptsRecord], versions: Mapping[str, str]) -> Facts:

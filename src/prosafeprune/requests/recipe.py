@@ -18,7 +18,8 @@ from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, PlanSearchR
 NOT_FROM_RECIPE_FILES = ("accept_unsafe", "unmeasured")
 """Settings that save a model without the safety floor: a recipe file cannot turn them on."""
 
-OF_MEASURING = (*JudgeOptions.model_fields, *FloorOptions.model_fields, "max_new_tokens", "test_samples")
+OF_MEASURING = (*JudgeOptions.model_fields, *FloorOptions.model_fields)
+OF_MEASURING += ("max_new_tokens", "test_samples", "prompting_samples")
 """Settings that decide how a pruned model is measured, and nothing else where its layers are given."""
 
 DEFAULT_STRENGTH = PlanOptions.model_fields["strength"].default
@@ -73,6 +74,12 @@ class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOp
         ge=1,
         description="Maximum prompts of each set to measure on, the bundled ones included; with fewer than 100, the "
         "result is a draft. The safety floor needs more prompts the less S.S. gains.",
+    )
+    prompting_samples: int = Field(
+        100,
+        ge=0,
+        description="Maximum test prompts of each class that MODEL, unpruned, also answers behind a helpful system "
+        "prompt, to say whether that alone would do; 0 leaves it out.",
     )
 
     @model_validator(mode="before")

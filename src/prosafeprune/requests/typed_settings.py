@@ -130,6 +130,7 @@ class PruneSettings(
     strength: float | str | Sequence[float]
     earlier: str | Path | None
     polish: bool
+    prompting_samples: int
     test_samples: int | None
 
 
@@ -145,6 +146,7 @@ class PruneUnmeasuredSettings(
     strength: float | str | Sequence[float]
     earlier: str | Path | None
     polish: bool
+    prompting_samples: int
     test_samples: int | None
 
 

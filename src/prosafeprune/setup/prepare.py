@@ -10,6 +10,7 @@ from typing import Literal
 from prosafeprune.checkpoint.conversion import convert_source, converted_bytes
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.earlier_pruning import EarlierPruning, read_earlier_pruning
+from prosafeprune.evaluation.prompted_base import prompted_sample
 from prosafeprune.evaluation.sets import (
     EvaluationSet,
     SetChoice,
@@ -34,6 +35,7 @@ from prosafeprune.model.source import (
 from prosafeprune.parallel.ray_pool import Cluster
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts import PromptSet, validation_prompts
+from prosafeprune.prompts.helpful_prompt import HELPFULNESS
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.requests.plan_options import PlanOptions
@@ -78,6 +80,8 @@ class RunPrompts:
     """Benign test prompts, for the divergence from the base model."""
     spot_check: Sequence[EvaluationSet] = ()
     """Test prompts that are measured beside those, and not held to the safety floor."""
+    prompted: Sequence[EvaluationSet] = ()
+    """Parts of ``evaluation`` that the base model also answers behind a system prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +181,14 @@ def _read_prompts(recipe: Recipe, earlier: EarlierPruning | None, reporter: Repo
         evaluation=evaluation,
         benign=benign,
         spot_check=spot_check_sets(users) if is_checked else (),
+        prompted=prompted_sample(evaluation, recipe.prompting_samples, recipe.seed) if _is_prompted(recipe) else (),
     )
+
+
+def _is_prompted(recipe: Recipe) -> bool:
+    """Return whether the base model is also measured behind a system prompt; not where that is the run's own."""
+    is_measured = recipe.memory != "low" and not recipe.is_draft and recipe.prompting_samples > 0
+    return is_measured and HELPFULNESS not in (recipe.system or "")
 
 
 def _find_base_model(recipe: Recipe) -> ModelSource:

@@ -25,9 +25,10 @@ POLISH_VALIDATED, POLISH_STRENGTHS = 144, 5
 """Validation prompts of each class, and strengths that answer them."""
 BASE_ANSWERS = "answers of the base model"
 PRUNED_ANSWERS = "answers of the pruned model"
+PROMPTED_ANSWERS = "answers behind a system prompt"
 LIKELIHOODS = "likelihoods under the base model"
-MEASURING_STAGES = (BASE_ANSWERS, PRUNED_ANSWERS, LIKELIHOODS)
-"""The last stages of a run, by their titles in lower case."""
+MEASURING_STAGES = (BASE_ANSWERS, PROMPTED_ANSWERS, PRUNED_ANSWERS, LIKELIHOODS)
+"""The last stages of a run, by their titles in lower case; the second only where it is measured."""
 MEASURED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 SHOWN_STAGES = 4
 """How many stages of a finished run are named with their times, the longest first."""
@@ -82,7 +83,11 @@ def stages_of(
         return stages
     if recipe.polish:
         stages.append(_polish(prepared))
-    stages += [Stage(BASE_ANSWERS, *answers), Stage(PRUNED_ANSWERS, *answers)]
+    stages.append(Stage(BASE_ANSWERS, *answers))
+    if prepared.prompted:  # the system prompt is shared, and so read once
+        asked = [test_set.prompts for test_set in prepared.prompted]
+        stages.append(Stage(PROMPTED_ANSWERS, *_answers(asked, recipe.max_new_tokens)))
+    stages.append(Stage(PRUNED_ANSWERS, *answers))
     if recipe.memory == "low":
         return stages
     # Refusals are not scored, and how many there will be is unknown; of a set with broken answers all others are.

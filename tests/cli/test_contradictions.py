@@ -44,6 +44,7 @@ def test_a_setting_without_effect_is_one_line(settings: dict[str, Any], message:
         {"max_safety_drop": 1},
         {"floor": "estimate"},
         {"test_samples": 200},
+        {"prompting_samples": 50},
         {"max_new_tokens": 128},
     ],
 )

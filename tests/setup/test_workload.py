@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.estimates import prepared_run
 from helpers.fixture_types import Make
 
 from prosafeprune.baselines.self_training import SelfTraining
+from prosafeprune.evaluation.prompted_base import prompted_sample
 from prosafeprune.jobs import polish
 from prosafeprune.setup.machine import TRIED_SECONDS, fastest_seconds, measure_speed
 from prosafeprune.setup.prepare import given_plan
 from prosafeprune.setup.run_memory import POLISH_PASS, POLISH_RANK
 from prosafeprune.setup.workload import (
+    MEASURING_STAGES,
     POLISH_EPOCHS,
     POLISH_PROMPTS,
     POLISH_STRENGTHS,
@@ -35,6 +39,14 @@ def test_a_given_plan_is_activations_two_times_the_answers_and_their_likelihoods
     assert activations.read == pytest.approx(0.5 * sum(len(text) / 4 + 10 for text in prompts))  # 2 of 4 layers
     assert before.written == after.written == 10 * sum(len(test_set.prompts) for test_set in made.evaluation)
     assert (likelihoods.read, likelihoods.written) == (after.read + after.written, 0)
+
+
+def test_answers_behind_a_system_prompt_are_a_stage_between_those_of_base_and_pruned_model(checkpoint: Make) -> None:
+    made = prepared_run(checkpoint("llama"), layers=1, max_new_tokens=10)
+    sampled = replace(made, prompted=prompted_sample(made.evaluation, 5, 0))
+    _, base, prompted, pruned, _ = stages_of(sampled, given_plan(made.recipe), 4)
+    assert [one.name for one in (base, prompted, pruned)] == list(MEASURING_STAGES[:3])
+    assert prompted.written == 10 * 2 * 5
 
 
 def test_a_search_costs_more_with_more_trials_and_a_budget_in_minutes_is_what_it_says(checkpoint: Make) -> None:

@@ -20,7 +20,7 @@ from prosafeprune.terminal import calm_libraries
 def main(commands: Path, codes: Path) -> None:
     calm_libraries()
     with joined_process_group(), pytest.MonkeyPatch.context() as patch:
-        use_small_sets(patch)
+        use_small_sets(patch, prompted=True)
         found = []
         for arguments in json.loads(commands.read_text()):
             sys.argv = ["prosafeprune", *arguments]

@@ -15,8 +15,12 @@ FLOOR_TESTED = 100
 READ_ALL = bundled._read.__wrapped__
 
 
-def use_small_sets(patch: pytest.MonkeyPatch, **sizes: int) -> None:
-    """Let ``bundled_prompts`` return them until the patch is undone; a split may be of another size."""
+def use_small_sets(patch: pytest.MonkeyPatch, *, prompted: bool = False, **sizes: int) -> None:
+    """Let ``bundled_prompts`` return them until the patch is undone; a split may be of another size.
+
+    Args:
+        prompted: whether ``prune`` asks the base model behind a system prompt, too.
+    """
 
     def shortest(prompt_class: Any, split: Any) -> Any:
         prompts = READ_ALL(prompt_class, split)
@@ -25,4 +29,5 @@ def use_small_sets(patch: pytest.MonkeyPatch, **sizes: int) -> None:
 
     patch.setattr(bundled, "_read", cache(shortest))
     patch.setattr("prosafeprune.setup.prepare.spot_check_sets", lambda calibration: [])  # tests/jobs/test_spot_check.py
-    patch.setattr("prosafeprune.setup.prepare.prompted_sample", lambda *given: [])  # tests/jobs/test_prompted.py
+    if not prompted:  # tests/jobs/test_prompted.py
+        patch.setattr("prosafeprune.setup.prepare.prompted_sample", lambda *given: [])

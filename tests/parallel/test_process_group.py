@@ -51,7 +51,7 @@ def commands(model: Path, folder: Path, prompts: dict[str, str]) -> list[list[st
     measured = ["--test-pseudo-harmful", prompts["pseudo_harmful"], "--test-harmful", prompts["harmful"]]
     few = ["--max-new-tokens", "5", "--device", "cpu"]
     pruning = ["--rank", "4", "--max-safety-drop", "100", "--accept-unsafe", "--only-mine", *own, *few]
-    plan = ["--layers", "0-1", "--strength", "1", "--test-samples", "100", *pruning]
+    plan = ["--layers", "0-1", "--strength", "1", "--test-samples", "100", "--prompting-samples", "6", *pruning]
     return [
         ["evaluate", str(model), "-o", str(folder / "evaluation"), "--method", "scan", *measured, *few],
         ["prune", str(model), "-o", str(folder / "pruned"), *plan],
@@ -80,7 +80,7 @@ def both(checkpoint: Make, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     assert ended.returncode == 0, ended.stderr
     codes = []
     with pytest.MonkeyPatch.context() as patch:
-        use_small_sets(patch)
+        use_small_sets(patch, prompted=True)
         for arguments in commands(checkpoint("llama"), one, prompts):
             patch.setattr(sys, "argv", ["prosafeprune", *arguments])
             try:
@@ -123,6 +123,9 @@ def test_what_the_first_process_does_to_the_weights_the_others_do(both: tuple[Pa
     assert run["processes"] == 2
     assert run["calibration_batch_sizes"] == [12, 12]  # of the first process, then of the second
     assert read(both[0] / name / "prosafeprune.json")["run"]["processes"] == 1
+    prompted = [read(folder / name / "prosafeprune.json")["prompted"] for folder in both]  # behind a system prompt
+    assert prompted[0] == prompted[1]
+    assert prompted[0]["prompted"]["safety"]["total"] == 6
 
 
 @pytest.mark.long

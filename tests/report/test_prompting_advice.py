@@ -12,7 +12,7 @@ from prosafeprune.evaluation.prompted_base import PromptedBase
 from prosafeprune.report.card import write_card
 from prosafeprune.report.page import render_page
 from prosafeprune.report.prompting_advice import BOTH, advice_sentence, prompting_advice, prompting_offer
-from prosafeprune.report.prune_grids import prompted_grids
+from prosafeprune.report.prune_grids import LEARNT_NOTE, prompted_grids
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.record import Record
 
@@ -85,6 +85,13 @@ def test_the_table_has_the_three_models_and_their_difference() -> None:
     assert cells["pruned"] == ["85.0", "92.0", "88.5"]
     assert cells["pruned minus prompted"] == ["+5.0", "+4.0", "+4.5"]
     assert cells["p"] == ["0.062", "0.12", "0.0039"]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("bundled-harmful", True), ("advbench", False)])
+def test_bundled_prompts_are_said_to_favour_pruning(name: str, expected: bool) -> None:
+    known = recorded(compared((80, 88), (85, 92)))  # calibrated on bundled prompts
+    found = known.model_copy(update={"changes": {name: known.changes["harmful"], **known.changes}})
+    assert (LEARNT_NOTE in prompted_grids(found)[0].notes) is expected
 
 
 def test_nothing_is_said_where_it_was_not_measured(tmp_path: Path) -> None:

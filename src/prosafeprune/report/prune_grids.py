@@ -41,6 +41,11 @@ PROMPTED_NOTE = (
     "--prompting-samples sets the size."
 )
 
+LEARNT_NOTE = (
+    "The pruned model was made with bundled prompts of these styles, which the system prompt has no knowledge of: on "
+    "prompts of other kinds, expect less of pruning beside it."
+)
+
 
 def prune_grid(record: Record) -> Grid:
     """Return the rates of base and pruned model on each set, the change, the experts pruned and the benign KL."""
@@ -79,9 +84,10 @@ def prompted_grids(record: Record) -> list[Grid]:
         ["pruned minus\nprompted", *map(change_with_interval, changes)],
         ["p", *(format_p(one.p_value).removeprefix("= ") for one in changes)],
     ]
+    notes = [PROMPTED_NOTE, *([LEARNT_NOTE] if _resembles_its_tests(record) else [])]
     asked, harmful = found.base.compliance.total, found.base.safety.total
     caption = f"Prune, or a system prompt? On {asked} harmless and {harmful} harmful test prompts"
-    return [Grid(caption, ["", "C.R., %", "S.S., %", "T.S., %"], rows, [PROMPTED_NOTE])]
+    return [Grid(caption, ["", "C.R., %", "S.S., %", "T.S., %"], rows, notes)]
 
 
 def _resembles_its_tests(record: Record) -> bool:

@@ -158,20 +158,23 @@ def apply(
     progress: bool = True,
     **settings: Unpack[typed_settings.ApplySettings],
 ) -> ApplyResult:
-    """Make the pruned checkpoint from an adapter that ``prune`` wrote and its base model.
+    """Make a checkpoint from an adapter that ``prune`` wrote, or from the fit of a training method, and its base model.
 
     Args:
-        adapter: its folder or hub id.
+        adapter: its folder or hub id; or the folder of ``sft``, ``self-training`` or ``actor`` that ``compare`` or
+            ``evaluate`` kept, or the file ``fitted.safetensors`` in it.
         base: the base model: local folder, hub id or .gguf file; its hash is checked.
         output: folder to write.
-        strength: one for all layers or one per layer, instead of the adapter's; the pruned model is then measured.
+        strength: one for all layers or one per layer, instead of the adapter's; the pruned model is then measured. Of
+            a fit, one factor of what was trained; its model is always measured.
         overwrite: replace an existing model folder.
         progress: show progress on stderr.
         **settings: other fields of :class:`prosafeprune.ApplyRequest`, such as ``max_safety_drop`` and ``device``.
 
     Raises:
-        InputError: the adapter is not one of ours, is damaged or has another base model; or a setting cannot be used.
-        SafetyFloorError: the pruned model was not shown to keep the safety floor, so it was not written.
+        InputError: the adapter or fit is not one of ours, is damaged or has another base model; it is the fit of a
+            method of which no model is written; or a setting cannot be used.
+        SafetyFloorError: the changed model was not shown to keep the safety floor, so it was not written.
     """
     asked = validate_settings(ApplyRequest, {"model": str(base), "strength": strength, **settings})
     with TerminalReporter(quiet=not progress) as reporter:

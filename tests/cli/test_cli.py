@@ -253,7 +253,7 @@ def test_markup_and_escape_sequences_in_answers_are_not_interpreted(capsys: pyte
         )
         for prompt_class in (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
     ]
-    print_grid(examples_grid(Measurement(sets), Measurement(sets)))
+    print_grid(examples_grid(Measurement(sets), Measurement(sets), ("base model", "pruned model")))
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "title" not in out

@@ -22,7 +22,7 @@ def find_plan(request: AnalyzeRequest) -> Plan | None:
     pruning = _pruning_of(request)
     if pruning is None:
         return None
-    plan = pruning.plan
+    plan = pruning.require_plan(str(request.against), "Name the plan's --layers.")
     if plan.pooling is not request.pooling:
         raise InputError(f"{request.against}: was pruned with --pooling {plan.pooling.value}. Pass that option too.")
     return plan
@@ -39,7 +39,7 @@ def pooled_as_planned(request: AnalyzeRequest, reporter: Reporter) -> AnalyzeReq
         pruning = _pruning_of(request)
     except InputError:
         return request
-    if pruning is None or pruning.plan.pooling is request.pooling:
+    if pruning is None or pruning.plan is None or pruning.plan.pooling is request.pooling:
         return request
     pooling = pruning.plan.pooling
     reporter.note(f"Activations are pooled as {request.against} was pruned: --pooling {pooling.value}.")

@@ -1,7 +1,8 @@
 """The method that an evaluation measures: fitted now, or read from the file of an earlier fit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from prosafeprune.baselines.fitting import FITTED, FittedMethod, damage_named, fitted_under, method_from_file
 from prosafeprune.baselines.method import FitContext
@@ -13,6 +14,7 @@ from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
 from prosafeprune.requests.evaluate import EvaluateRequest
+from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.prompt_sets import in_modes
 
@@ -32,7 +34,8 @@ def evaluated_method(
         require_disjoint([prompts], [evaluation_set.prompts for evaluation_set in sets])
     if request.fitted is not None:
         found = _method_without_leak(request.method, request.fitted, sha256, sets)
-        _warn_of_other_conditions(found, request, reporter)
+        if found.method.needs_fit:
+            warn_of_other_conditions(request.fitted, found.made_by, request, reporter)
         return found
     if "plan" in find_method(request.method).model_fields and ":" not in request.method:
         raise InputError(
@@ -78,12 +81,12 @@ def _method_without_leak(name: str, path: Path, model: str, sets: Sequence[Evalu
     return method
 
 
-def _warn_of_other_conditions(method: FittedMethod, request: EvaluateRequest, reporter: Reporter) -> None:
+def warn_of_other_conditions(path: Path, made_by: Mapping[str, Any], request: ModelOptions, reporter: Reporter) -> None:
     """Warn of a fit that was made under another system prompt or mode of thinking than it is measured under."""
     now = fitted_under(request)
-    other = [f"--{name}" for name in ("system", "thinking") if method.made_by.get(name) != now.get(name)]
-    if method.method.needs_fit and other:
+    other = [f"--{name}" for name in ("system", "thinking") if made_by.get(name) != now.get(name)]
+    if other:
         reporter.warning(
-            f"{request.fitted}: was fitted with another {' and '.join(other)} than it is measured with, so this is not "
+            f"{path}: was fitted with another {' and '.join(other)} than it is measured with, so this is not "
             "what the method does when it is fitted for these."
         )

@@ -1,6 +1,6 @@
 """What the training methods share: low-rank changes of matrices as fitted parts, and the model that has them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -55,6 +55,27 @@ def factor_tensors(edits: Sequence[LowRankEdit]) -> dict[str, torch.Tensor]:
         tensors[f"{edit.submodule.name}.a"] = edit.change.a
         tensors[f"{edit.submodule.name}.b"] = edit.change.b
     return tensors
+
+
+def require_exact_factors(loaded: LoadedModel, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise ValueError unless tensors are finite factors of matrices of the model, both of each, and nothing else."""
+    shapes = {matrix.name: matrix.stored_shape for matrix in trainable_matrices(find_anatomy(loaded.model))}
+    named = {name.rpartition(".")[0] for name in tensors}
+    if not named or set(tensors) != {f"{name}.{side}" for name in named for side in "ab"}:
+        raise ValueError("it does not have two factors of each matrix")
+    for name in sorted(named):
+        a, b = tensors[f"{name}.a"], tensors[f"{name}.b"]
+        if name not in shapes:
+            raise ValueError(f"the model has no matrix {name}")
+        if a.ndim != 2 or tuple(b.shape) != (shapes[name][0], len(a)) or a.shape[1] != shapes[name][1]:
+            raise ValueError(f"the factors of {name} have other shapes")
+        if not all(factor.dtype == torch.float32 and bool(factor.isfinite().all()) for factor in (a, b)):
+            raise ValueError(f"the factors of {name} are not finite numbers in float32")
+
+
+def scaled(edits: Sequence[LowRankEdit], strength: float) -> list[LowRankEdit]:
+    """Return the edits with what they add multiplied by ``strength``."""
+    return [LowRankEdit(edit.submodule, LowRankChange(strength * edit.change.b, edit.change.a)) for edit in edits]
 
 
 def stored_edits(loaded: LoadedModel, tensors: dict[str, torch.Tensor]) -> list[LowRankEdit]:

@@ -108,7 +108,7 @@ class PrunedCheckpoint(ModelChange):
             raise InputError(f"{folder}: was pruned from another model. Give the model it was made from.")
         check_checkpoint_folder(folder, str(folder), edited=True)
         return cls(
-            plan=record.plan,
+            plan=record.require_plan(f"--pruned {folder}", "Evaluate it alone, or compare its method."),
             sha256=model_hash(folder),
             folder=folder.resolve(),
             is_trained=record.is_trained,

@@ -1,4 +1,4 @@
-"""A pruned model as a LoRA adapter: the edit of a matrix is a product of two thin matrices, so the adapter is exact.
+"""A changed model as a LoRA adapter: the edit of a matrix is a product of two thin matrices, so the adapter is exact.
 
 The method does not change biases. Every adapter has the scaling ``alpha / r = 1``: per module and, for servers that
 ignore patterns, globally.
@@ -19,7 +19,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from prosafeprune.checkpoint.writer import Located
-from prosafeprune.editing.edits import PruningEdit
+from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
 from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.model.adapters import KEY_PREFIX, insert_adapter, without_adapter
@@ -36,7 +36,9 @@ class LoraAdapter:
     Matrices named in ``located`` are read from disk; those of a quantised base model are dequantised instead.
     """
 
-    def __init__(self, loaded: LoadedModel, base: ModelSource, located: Located, edits: Sequence[PruningEdit]) -> None:
+    def __init__(
+        self, loaded: LoadedModel, base: ModelSource, located: Located, edits: Sequence[PruningEdit | LowRankEdit]
+    ) -> None:
         self._loaded, self._base = loaded, base
         self._changes: dict[str, LowRankChange] = {}
         self._names: list[str] = []
@@ -44,7 +46,7 @@ class LoraAdapter:
             submodule = group[0].submodule
             found = located.get(submodule.name)
             matrix = dense_weight(submodule.module).cpu() if found is None else found.tensor.read()
-            parts = [(edit.submodule, edit.change(edit.submodule.take(matrix))) for edit in group]
+            parts = [(edit.submodule, _change(edit, matrix)) for edit in group]
             self._changes[module_name] = stacked(parts)
             self._names.append(submodule.parameter_name if found is None else found.name)
         self._transposed = any(edit.submodule.transposed for edit in edits)
@@ -178,11 +180,15 @@ def unstacked(change: LowRankChange, submodules: Sequence[Submodule], rank: int)
     return changes
 
 
-def _by_module(edits: Sequence[PruningEdit]) -> list[tuple[str, list[PruningEdit]]]:
+def _change(edit: PruningEdit | LowRankEdit, matrix: torch.Tensor) -> LowRankChange:
+    return edit.change if isinstance(edit, LowRankEdit) else edit.change(edit.submodule.take(matrix))
+
+
+def _by_module(edits: Sequence[PruningEdit | LowRankEdit]) -> list[tuple[str, list[PruningEdit | LowRankEdit]]]:
     """Return the edits of each stored matrix, by module name; one fused matrix may hold several submodules."""
     ordered = sorted(edits, key=_module_name)  # keeps the submodules of a matrix in their order
     return [(name, list(group)) for name, group in groupby(ordered, key=_module_name)]
 
 
-def _module_name(edit: PruningEdit) -> str:
+def _module_name(edit: PruningEdit | LowRankEdit) -> str:
     return edit.submodule.module_name

@@ -1,4 +1,4 @@
-"""``prosafeprune apply``: make a checkpoint of an adapter and its base model."""
+"""``prosafeprune apply``: make a checkpoint of an adapter, or of the fit of a method, and its base model."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,12 @@ from prosafeprune.requests.parsing import validate_settings
 def apply(
     settings: dict[str, Any],
     adapter: Annotated[
-        str, typer.Argument(metavar="ADAPTER", help="Folder or hub id of an adapter that prune --format adapter wrote.")
+        str,
+        typer.Argument(
+            metavar="ADAPTER",
+            help="Folder or hub id of an adapter that prune --format adapter wrote; or the fit of sft, self-training "
+            "or actor that compare or evaluate kept: the method's folder, or fitted.safetensors in it.",
+        ),
     ],
     output: Annotated[Path, output_option("Folder to write.")],
     overwrite: OverwriteModel = False,
@@ -23,10 +28,11 @@ def apply(
     public: PublicPush = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the pruned checkpoint from an adapter and its base model, without calibration.
+    """Make a checkpoint from an adapter, or from the fit of a training method, and its base model.
 
     At another --strength, the pruned model is measured before it is saved. At the adapter's own, the measurements in
-    its record are used. Either way the safety floor is yours: no setting is taken from the record.
+    its record are used. The model of a fit is always measured. In each case the safety floor is yours: no setting is
+    taken from a record.
     """
     asked = validate_settings(ApplyRequest, settings)
     with uploaded(asked, output, push, public, anew=overwrite, adapter=adapter) as is_written:
@@ -46,4 +52,5 @@ def _run(adapter: str, asked: ApplyRequest, output: Path, *, overwrite: bool, as
             require_safe(applied.measured)
         else:
             reporter.note("These are the adapter's measurements; the checkpoint differs from it by rounding.")
-        reporter.note(f"Written to {applied.output}. It loads like any model.")
+        how = "It loads with PEFT" if asked.format == "adapter" else "It loads like any model"
+        reporter.note(f"Written to {applied.output}. {how}.")

@@ -30,6 +30,7 @@ from prosafeprune.prompts.conversation import stored_prompt
 from prosafeprune.prompts.paper_sources import PAPER_SOURCES
 from prosafeprune.requests.parsing import shown_value
 
+ANOTHER = "Give another folder with --from."
 MEASURED_BEFORE = "measured-before"
 GENERAL = ("bundled calibration", BEYOND_CALIBRATION, *(f"{source.title} (" for source in PAPER_SOURCES.values()))
 """Name prefixes of sets that are not the user's own."""
@@ -155,7 +156,7 @@ class EarlierPruning:
         refusing = [text for text in self.verdicts.get(harmful, {}) if text in now[harmful]]
         return Since(
             name=self.folder.name,
-            plan=self.record.plan,
+            plan=self.record.require_plan(f"--from {self.folder}", ANOTHER),
             fixed=sum(fixes(base, earlier) for base, earlier in was),
             came_back=len(self.came_back(after)),
             compliance_change=change([earlier.complies for _, earlier in was], answered),
@@ -188,10 +189,10 @@ def read_earlier_pruning(folder: Path) -> EarlierPruning:
     Raises:
         InputError: there is none, or it was not measured on pseudo-harmful prompts.
     """
-    another = "Give another folder with --from."
-    record = require_record_as(PRUNING, folder, f"--from {folder}", another)
+    record = require_record_as(PRUNING, folder, f"--from {folder}", ANOTHER)
+    record.require_plan(f"--from {folder}", ANOTHER)
     if not record.measured:
-        raise InputError(f"--from {folder}: was pruned without being measured. {another}")
+        raise InputError(f"--from {folder}: was pruned without being measured. {ANOTHER}")
     verdicts = _read_verdicts(folder / EVIDENCE_FILE)
     if not verdicts.get(PromptClass.PSEUDO_HARMFUL):
         raise InputError(f"{folder}: has no answers to pseudo-harmful prompts to compare with. Prune without --from.")

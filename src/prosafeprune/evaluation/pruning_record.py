@@ -5,9 +5,9 @@ It may be of an older release, and someone else's. Only what every release has w
 """
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import AnswerSettings, Conditions
@@ -39,6 +39,12 @@ class PruningStep(RecordedModel):
     """Points of S.S. that this step lost; negative when it rose."""
 
 
+class _Fit(BaseModel):
+    """What was merged into a model that was not pruned."""
+
+    method: str
+
+
 class _Training(BaseModel):
     """The training after pruning."""
 
@@ -65,9 +71,24 @@ class _Pruning(BaseModel):
     """The base model."""
     lineage: list[PruningStep] = []
     """Earlier prunings that made the base model, the first one first."""
-    plan: Plan
+    plan: Plan | None = None
+    """None for a model made from a fit."""
+    fit: _Fit | None = None
     calibration: dict[PromptClass, PromptsRecord]
     polish: _Training | None = None
+
+    @model_validator(mode="after")
+    def _pruned_or_made_from_a_fit(self) -> Self:
+        if (self.plan is None) is (self.fit is None):
+            raise ValueError("needs either a plan or a fit")
+        return self
+
+    def require_plan(self, given: str, remedy: str) -> Plan:
+        """Return the plan. Raises InputError when the model that the user gave was made from a fit, which has none."""
+        if self.plan is None:
+            method = self.fit.method if self.fit is not None else ""
+            raise InputError(f"{given}: was made from a fit of {method}, not pruned. {remedy}")
+        return self.plan
 
     @property
     def first_base(self) -> RecordedModel:

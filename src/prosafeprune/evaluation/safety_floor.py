@@ -36,7 +36,6 @@ REMEDIES = {
     "too few prompts": "Measure on more harmful prompts: --benchmark advbench, jailbreakbench, strongreject or "
     "NAME=FILE; or hold the model to the measured drop alone, with --floor estimate.",
     "cannot be tested": "Raise --max-new-tokens if answers were cut off too early to judge.",
-    "unsafe": "Use other or fewer --layers, or a smaller --strength.",
 }
 
 
@@ -101,10 +100,14 @@ class FloorDecision(BaseModel):
         """Whether the model may be written."""
         return self.verdict in (FloorVerdict.SAFE, FloorVerdict.ACCEPTED)
 
-    @property
-    def message(self) -> str:
-        """The reasons in one line, with what to do."""
-        return " ".join([*self.reasons, *([REMEDIES[self.verdict]] if self.verdict in REMEDIES else [])])
+    def message(self, less_change: str) -> str:
+        """Return the reasons in one line, with what to do; ``less_change`` is what to do about an unsafe model."""
+        remedy = self.remedy(less_change)
+        return " ".join([*self.reasons, *([remedy] if remedy else [])])
+
+    def remedy(self, less_change: str) -> str:
+        """Return what to do about a decision that forbids saving; an empty text where there is nothing."""
+        return less_change if self.verdict is FloorVerdict.UNSAFE else REMEDIES.get(self.verdict, "")
 
     def under(self, rule: FloorRule) -> FloorDecision:
         """Return the decision on the same counts under another rule."""
@@ -166,14 +169,14 @@ def _test(counts: RefusalCounts, rule: FloorRule) -> FloorTest:
 
 
 def _counts_in_words(test: FloorTest) -> str:
-    """Return refusals lost and gained, and what answers without a verdict count as: the worse for the pruned model."""
+    """Return refusals lost and gained, and what answers without a verdict count as: the worse for the changed model."""
     refusals = "refusal" if test.lost == 1 else "refusals"
     counts = f"{test.lost} {refusals} lost and {test.won} gained on {test.pairs} prompts"
     counted = []
     if test.without_verdict_before:
-        counted.append(f"{_without_verdict(test.without_verdict_before)} as refused before pruning")
+        counted.append(f"{_without_verdict(test.without_verdict_before)} as refused before")
     if test.without_verdict:
-        counted.append(f"{_without_verdict(test.without_verdict)} against the pruned model")
+        counted.append(f"{_without_verdict(test.without_verdict)} as not refused after")
     return f"{counts}, where {' and '.join(counted)}" if counted else counts
 
 

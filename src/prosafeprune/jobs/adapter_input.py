@@ -33,6 +33,7 @@ class OwnAdapter:
     name: str
     folder: Path
     record: Record
+    plan: Plan
     tensors: Mapping[str, torch.Tensor]
 
     def require_base(self, source: ModelSource) -> None:
@@ -57,7 +58,7 @@ class OwnAdapter:
         Raises:
             InputError: there are more or fewer strengths than layers, or a layer that was not edited would be.
         """
-        plan = self.record.plan
+        plan = self.plan
         if strength is None:
             return plan
         if isinstance(strength, tuple) and len(strength) != len(plan.layers):
@@ -89,7 +90,7 @@ class OwnAdapter:
         unused = set(self.tensors)
         for module_name, group in by_module.items():
             names = [f"{KEY_PREFIX}{module_name}.lora_{name}.weight" for name in "BA"]
-            if self.record.plan.strength_of(group[0].layer) > 0 or not unused.isdisjoint(names):
+            if self.plan.strength_of(group[0].layer) > 0 or not unused.isdisjoint(names):
                 edits += self._module_edits(names, plan, group)
             unused -= set(names)
         if unused:
@@ -104,7 +105,7 @@ class OwnAdapter:
             raise InputError(
                 f"{self.name}: has no factors for {group[0].module_name}. Fetch or make the adapter again."
             )
-        old, new = self.record.plan.strength_of(group[0].layer), plan.strength_of(group[0].layer)
+        old, new = self.plan.strength_of(group[0].layer), plan.strength_of(group[0].layer)
         change = LowRankChange(factors[0] if old == new else factors[0] * (new / old), factors[1])
         parts = unstacked(change, group, plan.rank)
         return [LowRankEdit(submodule, part) for submodule, part in zip(group, parts, strict=True)]
@@ -125,6 +126,11 @@ def open_adapter(adapter: str) -> OwnAdapter:
         raise InputError(f"{adapter}: the counts in its record contradict each other. Fetch or make it again.")
     if record.floor is None:
         record = record.model_copy(update={"floor": floor_from_rates(record)})
+    if record.plan is None:
+        raise InputError(
+            f"{adapter}: was made from a fit, not by pruning. Apply that fit again: at another --strength, or with "
+            "--format checkpoint."
+        )
     if record.adapter_sha256 is None:
         raise InputError(f"{adapter}: is a pruned model, not an adapter. Use it as it is.")
     file = folder / ADAPTER_WEIGHTS
@@ -137,4 +143,4 @@ def open_adapter(adapter: str) -> OwnAdapter:
     wrong = [name for name, tensor in tensors.items() if not (tensor.is_floating_point() and tensor.isfinite().all())]
     if wrong:
         raise InputError(f"{file}: {min(wrong)} has values that are not finite numbers. Fetch or make it again.")
-    return OwnAdapter(adapter, folder, record, tensors)
+    return OwnAdapter(adapter, folder, record, record.plan, tensors)

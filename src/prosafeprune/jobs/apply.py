@@ -1,4 +1,4 @@
-"""``apply``: from an adapter and its base model to a pruned checkpoint, without calibration."""
+"""``apply``: from an adapter or a fit and its base model to a checkpoint, without calibration."""
 
 import shutil
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from prosafeprune.checkpoint.writer import EditedTensors, locate_named, zero_submodules
+from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
 from prosafeprune.evaluation.prompts_record import prompts_record
@@ -17,6 +18,8 @@ from prosafeprune.evaluation.sets import require_no_leak, sets_in_modes
 from prosafeprune.files.staging import check_output, claimed_output, require_outside
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
+from prosafeprune.jobs.apply_fit import apply_fit
+from prosafeprune.jobs.fit_input import open_fit
 from prosafeprune.jobs.measure_edits import MeasuredOn, measure_edits
 from prosafeprune.jobs.prune import save_result, write_documents
 from prosafeprune.jobs.prune_result import PruneResult
@@ -45,13 +48,13 @@ from prosafeprune.setup.prompt_sets import test_prompts
 
 @dataclass(frozen=True, repr=False)
 class ApplyResult(ChangeView):
-    """A checkpoint made from an adapter."""
+    """A checkpoint made from an adapter, or a checkpoint or adapter made from a fit."""
 
     record: Record
     output: Path | None
     """The folder written, or None when too much safety was lost."""
     measured: PruneResult | None
-    """What was measured at another strength; None at the adapter's own, whose record has the figures."""
+    """What was measured of a fit, or at another strength; None at an adapter's own, whose record has the figures."""
 
     def grids(self) -> Sequence[Grid]:
         """Return the rates before and after."""
@@ -61,7 +64,7 @@ class ApplyResult(ChangeView):
 def run_apply(
     adapter: str, request: ApplyRequest, output: Path, *, overwrite: bool = False, reporter: Reporter = SILENT
 ) -> ApplyResult:
-    """Write the pruned checkpoint that ``prune`` would have written instead of the adapter.
+    """Write the pruned checkpoint that ``prune`` would have written instead of the adapter; or the model of a fit.
 
     At another strength than the adapter's the pruned model is a new one: it is measured before and after, as ``prune``
     does. In both cases it is written only if it keeps the request's safety floor.
@@ -71,6 +74,14 @@ def run_apply(
             on would be measured on; or something else cannot be used.
         SafetyFloorError: the adapter's own record does not keep the safety floor.
     """
+    fit = open_fit(adapter)
+    if fit is not None:
+        made = apply_fit(fit, request, output, overwrite=overwrite, reporter=reporter)
+        if made.record.system_warning is not None:
+            reporter.warning(made.record.system_warning)
+        return ApplyResult(made.record, made.output, made)
+    if request.format != "checkpoint":
+        raise InputError(f"--format {request.format}: is for a fit; {adapter} is an adapter already. Leave it out.")
     own = open_adapter(adapter)
     plan = own.plan_at(request.strength)
     source = find_source(request.model, request.revision)
@@ -81,7 +92,7 @@ def run_apply(
     own.require_base(source)
     own.require_lineage(read_lineage(source.path))
     with claimed_output(output, overwrite), checkpoint_folder(source, output, reporter) as folder:
-        if not _same_strengths(own.record.plan, plan):
+        if not _same_strengths(own.plan, plan):
             result, edits = _measure(own, plan, request, source, folder, reporter)
             saved = save_result(result, output, edits, source, folder, overwrite=overwrite, reporter=reporter)
             if saved.record.system_warning is not None:

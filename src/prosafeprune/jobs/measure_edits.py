@@ -92,6 +92,7 @@ def measure_edits(
     request: Recipe | ApplyRequest,
     base_sha256: str,
     reporter: Reporter,
+    changed: str = "pruned model",
 ) -> BeforeAfter:
     """Measure the base model in memory, apply the edits to it, and measure it again.
 
@@ -102,6 +103,7 @@ def measure_edits(
     Args:
         edits: applied to the model, and not undone.
         tests: the prompts to measure on.
+        changed: what the model with the edits is called.
 
     Raises:
         InputError: out of memory, or the judge became unreachable.
@@ -119,12 +121,12 @@ def measure_edits(
         )
     prompted = prompted_answers(base, loaded, tests.prompted, judge, request, reporter)
     benign = benign_base_answers(loaded, tests.benign, request, reporter)
-    with reporter.stage("Pruning", len(edits)) as advance:
+    with reporter.stage("Applying edits" if changed != "pruned model" else "Pruning", len(edits)) as advance:
         edits.apply_in_memory(advance)
     pruned = {**base, "edits": edits.sha256}
-    after, more_sizes = measure_once(pruned, generator, sets, judge, decoding, reporter, "Answers of the pruned model")
-    warn_if_unsafe(_part(before, tests.sets), _part(after, tests.sets), FloorRule.of(request), reporter)
-    title = "Benign answers of the pruned model"
+    after, more_sizes = measure_once(pruned, generator, sets, judge, decoding, reporter, f"Answers of the {changed}")
+    warn_if_unsafe(_part(before, tests.sets), _part(after, tests.sets), FloorRule.of(request), reporter, changed)
+    title = f"Benign answers of the {changed}"
     divergence = benign_divergence(benign, loaded, request, reporter, title)
     identities = [identity_of(pruned, test_set, decoding) for test_set in sets]
     after = _with_base_likelihoods(after, identities, edits, loaded, request, base_sha256, reporter)
@@ -172,11 +174,13 @@ def _with_base_likelihoods(
         return with_base_likelihoods(after, stores, base_model, request.batch_size, reporter)
 
 
-def warn_if_unsafe(before: Measurement, after: Measurement, rule: FloorRule, reporter: Reporter) -> None:
+def warn_if_unsafe(
+    before: Measurement, after: Measurement, rule: FloorRule, reporter: Reporter, changed: str = "pruned model"
+) -> None:
     """Say that a model will not be saved as soon as its answers are judged: what is left takes a quarter of a run."""
     decision = decide(before.sets, after.sets, rule)
     if decision.verdict is FloorVerdict.UNSAFE:
         reporter.warning(
-            f"The pruned model will not be saved. {' '.join(decision.reasons)} The rest of the run completes the "
+            f"The {changed} will not be saved. {' '.join(decision.reasons)} The rest of the run completes the "
             "report; press Ctrl-C if you do not need it."
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 from prosafeprune.baselines.candidates import Validation
 from prosafeprune.baselines.fitting import FITTED, FittedMethod, read_fitted
-from prosafeprune.baselines.low_rank import stored_edits
+from prosafeprune.baselines.low_rank import scaled, stored_edits
 from prosafeprune.baselines.method import FitContext, FittedParts, Method
 from prosafeprune.baselines.registry import make_method
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit, apply_edits
@@ -22,7 +22,6 @@ from prosafeprune.files.cache import folder_of
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.generation import LocalGenerator
 from prosafeprune.jobs.kept_answers import answers_depend_on
-from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.replicas import ReplicatedModel
@@ -95,11 +94,6 @@ def polish(
     merged = f"Merged at strength {best.strength:g}" if best.strength > 0 else "Not merged"
     reporter.note(f"Validation prompts: {'; '.join(map(describe_trial, found))}. {merged}.")
     return scaled(trained, best.strength) if best.strength > 0 else [], _record(method, parts, found, best)
-
-
-def scaled(edits: Sequence[LowRankEdit], strength: float) -> list[LowRankEdit]:
-    """Return the edits with what they add multiplied by ``strength``."""
-    return [LowRankEdit(edit.submodule, LowRankChange(strength * edit.change.b, edit.change.a)) for edit in edits]
 
 
 def best_trial(trials: Sequence[PolishTrial], max_safety_drop: float) -> PolishTrial:

@@ -9,7 +9,13 @@ from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.plan_search.search_record import SearchRecord
 from prosafeprune.report.grid import Grid
-from prosafeprune.report.prune_grids import examples_grid, prompted_grids, prune_grid, spot_check_grids
+from prosafeprune.report.prune_grids import (
+    examples_grid,
+    model_names,
+    prompted_grids,
+    prune_grid,
+    spot_check_grids,
+)
 from prosafeprune.report.record import Record
 from prosafeprune.report.result_view import ChangeView
 from prosafeprune.setup.workload import CostRecord
@@ -42,7 +48,7 @@ class PruneResult(ChangeView):
     def grids(self) -> Sequence[Grid]:
         """Return the rates before and after, those behind a system prompt, and a few answers."""
         beside = [*spot_check_grids(self.record), *prompted_grids(self.record)]
-        return [prune_grid(self.record), *beside, examples_grid(self.before, self.after)]
+        return [prune_grid(self.record), *beside, examples_grid(self.before, self.after, model_names(self.record))]
 
     @property
     def safety_drop(self) -> float:

@@ -26,6 +26,7 @@ from prosafeprune.files.text_file import read_json_object
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.adapter_input import open_adapter
 from prosafeprune.jobs.calibrated_plan import known_plan
+from prosafeprune.jobs.fit_input import open_fit
 from prosafeprune.jobs.safety_gate import SafetyFloorError, require_safe_record
 from prosafeprune.model.adapters import CONFIG as ADAPTER_CONFIG
 from prosafeprune.model.source import hub_is_reachable, is_hub_id, model_hash
@@ -90,7 +91,7 @@ def push_target(
         raise InputError("--push: only a model that was measured in full is uploaded. Leave it out.")
     if FloorRule.of(asked).is_off:
         raise InputError("--push: the safety floor is switched off (--accept-unsafe). Such a model is not uploaded.")
-    if isinstance(asked, Recipe) and asked.format == "adapter" and user_path(asked.model).exists():
+    if asked.format == "adapter" and user_path(asked.model).exists():
         raise InputError(
             f"--push: the adapter would name {asked.model}, a path of this machine, as its base model. Give the base "
             "model by its hub id."
@@ -129,6 +130,9 @@ def existing_output(
         is_same = may_be and _is_of_same_inputs(record, asked, search, choose)
         return record if is_same else None
     assert adapter is not None
+    fit = open_fit(adapter)
+    if fit is not None:
+        return record if fit.is_of(record, asked) else None
     own = open_adapter(adapter)
     written = (record.recipe.format, record.recipe.model, record.model.sha256, record.plan, record.submodules)
     wanted = own.plan_at(asked.strength)

@@ -87,7 +87,7 @@ def require_safe(result: PruneResult) -> None:
 
 def _safer_plan(result: PruneResult) -> str:
     """Return a sentence that offers the search's best plan of those with more S.S.; empty without any."""
-    safer = safer_point(result.search, result.record.plan) if result.search is not None else None
+    safer = safer_point(result.search, result.record.pruning_plan) if result.search is not None else None
     if result.search is None or safer is None:
         return ""
     compliance, safety = safer.rates

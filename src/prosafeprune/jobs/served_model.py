@@ -147,6 +147,7 @@ class _Checkpoint:
     name: str
     folder: Path
     record: Record
+    plan: Plan
 
 
 def _open_pruned(name: str, source: ModelSource) -> OwnAdapter | _Checkpoint:
@@ -159,7 +160,12 @@ def _open_pruned(name: str, source: ModelSource) -> OwnAdapter | _Checkpoint:
         own = open_adapter(name)
         own.require_base(source)
         return own
-    found = _Checkpoint(name, folder, read_record(folder))
+    record = read_record(folder)
+    if record.plan is None:
+        raise InputError(
+            f"{name}: was made from a fit, not by pruning, so it has no strength. Give it as MODEL, alone."
+        )
+    found = _Checkpoint(name, folder, record, record.plan)
     if found.record.recipe.format == "gguf":
         raise _is_gguf(name)
     if found.record.model.sha256 != model_hash(source.path):
@@ -175,7 +181,7 @@ def _is_gguf(name: str) -> InputError:
 
 
 def _pruned_edit(own: OwnAdapter | _Checkpoint, loaded: LoadedModel, anatomy: Anatomy) -> ServedEdit:
-    plan = own.record.plan
+    plan = own.plan
     if isinstance(own, OwnAdapter):
         full = plan.model_copy(update={"strength": tuple(float(plan.strength_of(layer) > 0) for layer in plan.layers)})
         changes = [(edit.submodule, edit.change) for edit in own.edits(full, anatomy)]

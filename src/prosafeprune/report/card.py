@@ -30,14 +30,16 @@ IN_BRACKETS = re.compile(r"\A[^()]* \(([^()]*)\)\Z")
 FRONT_MATTER = re.compile(r"\A\ufeff?\s*---[ \t]*\n(?P<yaml>.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 OPENING = """
-# {{ name }}, pruned to reduce over-refusal{{ '' if r.measured else ', not measured' }}
+# {{ name }}, {{ r.made }} to reduce over-refusal{{ '' if r.measured else ', not measured' }}
 
-{% if adapter -%}
+{% if r.fit -%}
+This {{ "is a LoRA adapter for" if adapter else "is" }} `{{ name }}`, fine-tuned by the method `{{ r.fit.in_words }}` of prosafeprune{% if adapter %}.{% elif converted %}, in 16 bits, converted from the base model's files.{% else %}: a LoRA adapter merged into its weights. It loads and runs like the base model, at the same cost.{% endif %}
+{%- elif adapter -%}
 This LoRA adapter removes a small part of the weights of {{ layers }} of `{{ name }}`, found by prosafeprune.
 {%- else -%}
 This is `{{ name }}` with a small part of the weights of {{ layers }} removed by prosafeprune.{% if polished %} Then it was fine-tuned on its own answers with a LoRA adapter of rank {{ r.polish.rank }}, merged into all layers.{% elif converted %} All other weights are the base model's.{% else %} All other weights are unchanged.{% endif %} {% if converted %}It is an ordinary checkpoint in 16 bits, converted from the base model's files, and may take more memory than these.{% else %}It loads and runs like the base model, at the same cost.{% endif %}
 {%- endif %} The aim is a model that answers harmless but risky-sounding requests and still refuses harmful ones.
-{%- if adapter %} Load it with PEFT or a server that supports LoRA adapters; a scale from 0 (base model) to 1 (as measured here) sets its strength. `prosafeprune apply` turns it into an ordinary checkpoint.{% endif %}
+{%- if adapter %} Load it with PEFT or a server that supports LoRA adapters; a scale from 0 (base model) to 1 (as measured here) sets its strength.{% if not r.fit %} `prosafeprune apply` turns it into an ordinary checkpoint.{% endif %}{% endif %}
 """
 USAGE = """
 ```python
@@ -81,7 +83,11 @@ prosafeprune evaluate --endpoint URL --model THIS_MODEL -o after --against befor
 ```
 """
 CLOSING = """
+{% if r.fit -%}
+Fitted by `{{ r.fit.method }}` of `prosafeprune compare`. `{{ record_file }}` has its settings and what it was fitted and measured on.
+{%- else -%}
 Rank {{ r.plan.rank }}, strength {{ r.plan.strength }}, pooling `{{ r.plan.pooling.value }}`, projection `{{ r.plan.projection_in_words }}`. `{{ record_file }}` has everything needed to reproduce the run.{% if r.experts %} Of the {{ r.all_experts }} experts in these layers, {{ r.pruned_experts }} were pruned; the others, which too few calibration prompts reach, are unchanged.{% endif %} Method: ProSafePrune, *Projected Safety Pruning for Mitigating Over-Refusal in LLMs* (ICLR 2026).
+{%- endif %}
 """
 BASE_CARD = """
 ---
@@ -116,7 +122,7 @@ def write_card(
         metadata["model-index"] = _model_index(record)
     name = (base_model or short_name(record.model.name)).replace("`", "'").replace("\n", " ")
     polished = isinstance(record, Record) and record.polish is not None and record.polish.kept
-    layers = listed_layers(record.plan.layers)
+    layers = listed_layers(record.plan.layers) if record.plan is not None else ""
     described = {"polished": polished, "adapter": is_adapter, "converted": converted, "name": name, "layers": layers}
     opening = _render(OPENING, r=record, **described)
     results = _measured(record, is_adapter) if isinstance(record, Record) else _render(UNMEASURED, r=record)
@@ -225,7 +231,7 @@ def _model_index(record: Record) -> list[dict[str, Any]]:
         for score in record.result.sets
         if not score.policy
     ]
-    return [{"name": f"{slug(record.model.name)}-pruned", "results": results}]
+    return [{"name": f"{slug(record.model.name)}-{record.made}", "results": results}]
 
 
 def _render(template: str, **values: Any) -> str:

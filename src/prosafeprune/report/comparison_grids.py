@@ -11,7 +11,7 @@ from prosafeprune.report.ability_grids import side_effects_by_method
 from prosafeprune.report.assessment import format_p, judge_error_note, signed
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.grid import Grid, as_draft
-from prosafeprune.report.plan_facts import plan_in_words
+from prosafeprune.report.plan_facts import plan_in_words, values_in_words
 from prosafeprune.report.rate_grids import ordered, rate_name
 from prosafeprune.text import short_name
 
@@ -165,19 +165,7 @@ def _pooled(change: Change) -> str:
 
 def _in_words(values: Mapping[str, Any], *left_out: str) -> str:
     """Return names and values but for some names; None means that the method fitted the value itself."""
-    parts = [
-        plan_in_words(Plan.model_validate(value)) if name == "plan" else f"{name.replace('_', ' ')} {_value(value)}"
-        for name, value in values.items()
-        if name not in left_out and value is not None
-    ]
-    return "; ".join(parts)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name.replace('_', '-')} {_value(setting)}" for name, setting in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_value, value))
-    if isinstance(value, str):
-        return f"“{value}”" if " " in value else value
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    shown = {name: value for name, value in values.items() if name not in left_out}
+    plan = shown.pop("plan", None)
+    of_plan = plan_in_words(Plan.model_validate(plan)) if plan is not None else ""
+    return "; ".join(part for part in (of_plan, values_in_words(shown)) if part)

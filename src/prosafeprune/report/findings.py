@@ -23,7 +23,7 @@ def assess_record(record: Record) -> tuple[Assessment, Assessment]:
 def finding(record: Record) -> str:
     """Return what the test prompts showed, with a warning where the user's domain was measured only in part."""
     compliance, safety = assess_record(record)
-    return " ".join([f"The pruned model {compliance.clause}; it {safety.clause}.", *domain_warnings(record)])
+    return " ".join([f"The {record.changed_model} {compliance.clause}; it {safety.clause}.", *domain_warnings(record)])
 
 
 def domain_warnings(record: Record) -> list[str]:

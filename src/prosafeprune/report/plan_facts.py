@@ -1,6 +1,10 @@
 """A plan in words."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from prosafeprune.method.plan import Plan, Pooling, Projection
+from prosafeprune.report.fit_record import FitRecord
 from prosafeprune.report.polish_record import PolishRecord, describe_trial
 from prosafeprune.text import listed
 
@@ -42,6 +46,33 @@ def polish_facts(polish: PolishRecord | None) -> list[tuple[str, str]]:
     pairs = ", ".join(f"{count} {name.replace('_', '-')}" for name, count in polish.pairs.items())
     how = f"LoRA of rank {polish.rank}, merged at strength {polish.strength:g}; own answers to {pairs} prompts"
     return [("polished by training", how), ("strengths tried, validation prompts", found)]
+
+
+def fit_facts(fit: FitRecord) -> list[tuple[str, str]]:
+    """Return what was merged into a model that was not pruned: the method, its settings and what it found."""
+    return [
+        ("method", fit.method),
+        ("merged at strength", f"{fit.strength:g}"),
+        ("settings", values_in_words({**fit.settings, "method": None})),
+        ("found in the fit", values_in_words({**fit.facts, "losses": None})),
+        ("fit, SHA-256", fit.sha256),
+    ]
+
+
+def values_in_words(values: Mapping[str, Any]) -> str:
+    """Return names and values, without those that are None: the method found these itself."""
+    named = [f"{name.replace('_', ' ')} {_value(value)}" for name, value in values.items() if value is not None]
+    return "; ".join(named)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', '-')} {_value(setting)}" for name, setting in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_value, value))
+    if isinstance(value, str):
+        return f"“{value}”" if " " in value else value
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def plan_layers(plan: Plan) -> str:

@@ -21,10 +21,9 @@ from prosafeprune.report.rate_grids import (
 )
 from prosafeprune.report.record import EditRecord, Record, UnmeasuredRecord
 
-NAMES = ("base model", "pruned model")
 ANSWER_CHARACTERS = 220
 BUNDLED_NOTE = (
-    "The bundled test prompts are of the same styles as prompts that the model was pruned with. Expect "
+    "The bundled test prompts are of the same styles as prompts that the model was made with. Expect "
     "smaller gains on others: measure with --benchmark, or your own with --test-pseudo-harmful and --test-harmful."
 )
 
@@ -47,13 +46,19 @@ LEARNT_NOTE = (
 )
 
 
+def model_names(record: Record) -> tuple[str, str]:
+    """Return what the base model and the changed one are called."""
+    return "base model", record.changed_model
+
+
 def prune_grid(record: Record) -> Grid:
-    """Return the rates of base and pruned model on each set, the change, the experts pruned and the benign KL."""
+    """Return the rates of both models on each set, the change, the experts pruned and the benign KL."""
     more = _experts(record, "")
     if record.benign_divergence is not None:
         more.append(divergence_row(record.benign_divergence))
-    caption = as_draft("Before and after pruning, test prompts", record.recipe.is_draft)
-    grid = change_grid(caption, record.source, record.result, record.changes, NAMES, more)
+    change = "pruning" if record.fit is None else f"fine-tuning ({record.fit.in_words})"
+    caption = as_draft(f"Before and after {change}, test prompts", record.recipe.is_draft)
+    grid = change_grid(caption, record.source, record.result, record.changes, model_names(record), more)
     return replace(grid, notes=(*grid.notes, BUNDLED_NOTE)) if _resembles_its_tests(record) else grid
 
 
@@ -62,7 +67,7 @@ def spot_check_grids(record: Record) -> list[Grid]:
     found = record.spot_check
     if found is None:
         return []
-    grid = change_grid(SPOT_CHECK_CAPTION, found.source, found.result, found.changes, NAMES)
+    grid = change_grid(SPOT_CHECK_CAPTION, found.source, found.result, found.changes, model_names(record))
     return [replace(grid, notes=(SPOT_CHECK_NOTE, *grid.notes[len(NOTES) :]))]
 
 
@@ -98,7 +103,7 @@ def _resembles_its_tests(record: Record) -> bool:
 
 def unmeasured_grid(record: UnmeasuredRecord) -> Grid:
     """Return the edit of a pruned model that was not measured."""
-    plan = record.plan
+    plan = record.pruning_plan
     rows = [
         ["layers:strength", plan_layers(plan)],
         ["rank, pooling, projection", f"{plan.rank}, {plan.pooling.value}, {plan.projection_in_words}"],
@@ -110,13 +115,13 @@ def unmeasured_grid(record: UnmeasuredRecord) -> Grid:
     return Grid("Pruned, not measured", ["", ""], rows)
 
 
-def examples_grid(before: Measurement, after: Measurement) -> Grid:
+def examples_grid(before: Measurement, after: Measurement, names: tuple[str, str]) -> Grid:
     """Return a few answers of both models, changed ones first; answers to harmful prompts are truncated."""
     rows = [
         *_examples(before, after, PromptClass.PSEUDO_HARMFUL, 3, ANSWER_CHARACTERS),
         *_examples(before, after, PromptClass.HARMFUL, 2, HARMFUL_ANSWER_CHARACTERS),
     ]
-    return Grid("Example answers", ["prompts", "prompt", *NAMES], rows)
+    return Grid("Example answers", ["prompts", "prompt", *names], rows)
 
 
 def _experts(record: EditRecord, *blank: str) -> list[list[str]]:

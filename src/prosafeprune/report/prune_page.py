@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 
-from prosafeprune.evaluation.earlier_pruning import Since
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.non_inferiority import fewest_pairs
 from prosafeprune.evaluation.prompted_base import PromptedBase
-from prosafeprune.evaluation.safety_floor import REMEDIES, FloorRule
+from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS
 from prosafeprune.plan_search.search_record import SearchRecord
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import (
     BUILTIN,
     change_sentence,
-    describe_change,
     divergence_sentence,
     judge_error_note,
     policy_sentences,
@@ -23,17 +21,19 @@ from prosafeprune.report.assessment import (
     user_prompt_sentences,
     worst,
 )
-from prosafeprune.report.example_answers import answers_before_and_after, answers_to
+from prosafeprune.report.example_answers import answers_before_and_after
 from prosafeprune.report.findings import assess_record, domain_warnings
+from prosafeprune.report.fit_blocks import applying, fit_blocks
 from prosafeprune.report.layer_pictures import edit_blocks, layer_pictures
-from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section, Subheading
-from prosafeprune.report.plan_facts import plan_facts, plan_layers, polish_facts
+from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
+from prosafeprune.report.plan_facts import plan_facts, polish_facts
 from prosafeprune.report.prompting_advice import QUESTION, prompting_advice, prompting_offer
-from prosafeprune.report.prune_grids import NAMES, prompted_grids, prune_grid, spot_check_grids
+from prosafeprune.report.prune_grids import model_names, prompted_grids, prune_grid, spot_check_grids
 from prosafeprune.report.rate_grids import category_grids
 from prosafeprune.report.record import BRING_NOTHING_BACK, RECORD_FILE, Record
 from prosafeprune.report.reproduce_command import depends_on, making, with_prompt
 from prosafeprune.report.search_page import trade_off
+from prosafeprune.report.since_section import reason_not_kept, since_section
 from prosafeprune.text import short_name
 
 USAGE = """from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -75,20 +75,21 @@ def prune_page(
         sections.append(Section("How to use it", _usage(record)))
     sections.append(Section("Answers", _answers(record, before, after, saved=saved)))
     if record.since is not None:
-        blocks = [*_since(record.since, record), *_came_back(came_back, after)]
-        sections.append(Section(f"What changed since {short_name(record.since.name)}", blocks))
+        sections.append(since_section(record.since, record, came_back, after))
     if search is not None:
         sections.append(Section("Trade-off", trade_off(_with_written_point(search, record))))
-    sections.append(Section("Plan and layers", _plan(record, search)))
+    if record.fit is None:
+        sections.append(Section("Plan and layers", _plan(record, search)))
+    else:
+        sections.append(Section("The fit", fit_blocks(record.fit, len(record.edited_tensors))))
     sections.append(Section("How to reproduce this", _reproduction(record, saved=saved)))
     sections.append(Section("Run details", [_run(record)]))
-    return Page(
-        f"{short_name(record.model.name)}, pruned to reduce over-refusal", _headline(record, saved=saved), sections
-    )
+    title = f"{short_name(record.model.name)}, {record.made} to reduce over-refusal"
+    return Page(title, _headline(record, saved=saved), sections)
 
 
 def _rates(record: Record) -> list[Block]:
-    models = [(NAMES[0], record.source), (NAMES[1], record.result)]
+    models = list(zip(model_names(record), (record.source, record.result), strict=True))
     grids = [prune_grid(record), *category_grids(models), *spot_check_grids(record)]
     return [*grids, Paragraph(_measuring(record))]
 
@@ -98,44 +99,12 @@ def _or_prompt(record: Record, found: PromptedBase) -> list[Block]:
     blocks: list[Block] = [*prompted_grids(record), *([Paragraph(advice)] if advice is not None else [])]
     if offer is None:
         return blocks
-    return [*blocks, Paragraph(offer), Code("System prompt", found.system), with_prompt(record.plan, record.recipe)]
-
-
-def _since(since: Since, record: Record) -> list[Block]:
-    safety = since.safety_change
     return [
-        Paragraph(
-            f"Both models were made from the same base model. On the pseudo-harmful prompts that {since.name} was "
-            f"measured on, C.R. changed by {describe_change(since.compliance_change)}. Of {since.fixed} prompts that "
-            f"it had fixed, {since.came_back} came back. {_kept(record)}"
-            + (f" S.S. on harmful prompts in common: {describe_change(safety)}." if safety is not None else "")
-        ),
-        Facts([("layers:strength before", plan_layers(since.plan)), ("layers:strength now", plan_layers(record.plan))]),
+        *blocks,
+        Paragraph(offer),
+        Code("System prompt", found.system),
+        with_prompt(record.pruning_plan, record.recipe),
     ]
-
-
-def _not_kept(record: Record) -> str | None:
-    return record.since.reason_not_kept(FloorRule.of(record.recipe)) if record.since is not None else None
-
-
-def _kept(record: Record) -> str:
-    """Return whether what an earlier pruning answered is kept, and what that means."""
-    rule = FloorRule.of(record.recipe)
-    if rule.is_off:
-        return "The model would have been saved whatever came back (--max-safety-drop 100)."
-    not_kept = _not_kept(record)
-    if not_kept is not None:
-        return f"{not_kept} Such a model is not saved."
-    tested = (
-        f", and not significantly, with {100 * rule.confidence:g} % confidence" if rule.floor == "confident" else ""
-    )
-    return f"That keeps what was answered before: C.R. may not fall by more than {rule.max_drop:g} points{tested}."
-
-
-def _came_back(prompts: Sequence[str], after: Measurement) -> list[Block]:
-    if not prompts:
-        return []
-    return [Subheading("Prompts that came back"), answers_to(prompts, after.sets, NAMES[1])]
 
 
 def _headline(record: Record, *, saved: bool) -> Headline:
@@ -160,8 +129,13 @@ def _headline(record: Record, *, saved: bool) -> Headline:
     if not saved:
         label = f"Not saved. {label}"
         sentences.insert(0, f"No model was written. {_remedy(record)}")
-    text = f"The pruned model {compliance.clause}; it {safety.clause}."
-    cautions = [*unsafe, *system, *record.spot_check_warnings, *([] if _not_kept(record) is None else ["came back"])]
+    text = f"The {record.changed_model} {compliance.clause}; it {safety.clause}."
+    cautions = [
+        *unsafe,
+        *system,
+        *record.spot_check_warnings,
+        *([] if reason_not_kept(record) is None else ["came back"]),
+    ]
     mark = worst(compliance.mark, safety.mark, *(Mark.CAUTION for _ in cautions))
     return Headline(mark, label, text, sentences)
 
@@ -172,8 +146,9 @@ def _limits(record: Record) -> list[str]:
     refused, total = pooled_counts(record.source, PromptClass.HARMFUL)
     if not record.is_hidden_by_system and total <= 2 * refused < 2 * WELL_REFUSED * total:
         limits.append(
-            f"The base model itself complies with {total - refused} of {total} harmful requests. Pruning keeps the "
-            "refusals that a model has; it does not make it safe."
+            f"The base model itself complies with {total - refused} of {total} harmful requests. "
+            + ("Pruning keeps the refusals that a model has; it" if record.fit is None else "Fine-tuning it")
+            + " does not make it safe."
         )
     return limits + domain_warnings(record)
 
@@ -206,12 +181,12 @@ def _floor(record: Record) -> list[str]:
 def _remedy(record: Record) -> str:
     if record.is_hidden_by_system and record.system_warning is not None:
         return record.system_warning
-    not_kept = _not_kept(record)
+    not_kept = reason_not_kept(record)
     if not_kept is not None:
         return f"{not_kept} {BRING_NOTHING_BACK}"
     if record.decision is None:
         return "Try other or fewer --layers, a smaller --strength, or a search."
-    return REMEDIES.get(record.decision.verdict, "")
+    return record.decision.remedy(record.less_change)
 
 
 def _measuring(record: Record) -> str:
@@ -226,14 +201,14 @@ def _measuring(record: Record) -> str:
 
 
 def _answers(record: Record, before: Measurement, after: Measurement, *, saved: bool) -> list[Block]:
-    blocks = answers_before_and_after(before.sets, after.sets, NAMES, record.changes)
+    blocks = answers_before_and_after(before.sets, after.sets, model_names(record), record.changes)
     if saved:
         blocks.insert(0, Paragraph(f"All answers are in {EVIDENCE_FILE}; those to harmful prompts are truncated."))
     return blocks
 
 
 def _plan(record: Record, search: SearchRecord | None) -> list[Block]:
-    plan = record.plan
+    plan = record.pruning_plan
     blocks: list[Block] = [
         Facts(
             [
@@ -283,8 +258,10 @@ def _reproduction(record: Record, *, saved: bool) -> list[Block]:
     evaluation = {f"test, {name}": prompts for name, prompts in record.evaluation.items()}
     machine_readable = f" {RECORD_FILE} has all of this in machine-readable form." if saved else ""
     return [
-        Paragraph(f"The same plan, without a search.{machine_readable}"),
-        making(record.plan, record.recipe, "OUTPUT"),
+        Paragraph(f"{'The same plan, without a search' if record.fit is None else 'The same fit'}.{machine_readable}"),
+        making(record.pruning_plan, record.recipe, "OUTPUT")
+        if record.fit is None
+        else applying(record.fit, record.recipe),
         depends_on(record.model.sha256, calibration | evaluation, record.run.versions),
     ]
 

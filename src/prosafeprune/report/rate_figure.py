@@ -54,11 +54,15 @@ HEADINGS = {
 COLOURS = {PromptClass.PSEUDO_HARMFUL: BLUE, PromptClass.HARMFUL: ORANGE, PromptClass.BENIGN: GREY}
 
 
-def scores_figure(scores: Scores, before: Scores | None = None) -> Figure:
-    """Return the rate of each set with its 95 % interval; of the base model as well, if ``before`` is given."""
+def scores_figure(scores: Scores, before: Scores | None = None, after: str = "pruned model") -> Figure:
+    """Return the rate of each set with its 95 % interval; of the base model as well, if ``before`` is given.
+
+    Args:
+        after: what the model is called next to its base model.
+    """
     figure = new_figure(WIDTH, MARGIN + ROW_HEIGHT * len(scores.sets))
     axes = figure.subplots()
-    _draw_rates(axes, scores.sets, _by_name(before), [score.title for score in scores.sets])
+    _draw_rates(axes, scores.sets, _by_name(before), [score.title for score in scores.sets], after=after)
     axes.set_xlabel("rate, % (bars: 95 % intervals; C.R. of harmless, S.S. of harmful sets)", fontsize=9)
     if before is not None:
         figure.legend(loc="outside upper center", ncols=2, fontsize=9, frameon=False)
@@ -82,7 +86,7 @@ def share_image(record: Record) -> bytes:
     It shows no prompt and no answer, and no set that is refused for a policy alone.
     """
     figure = Figure(figsize=(SHARE_PIXELS[0] / DOTS_PER_INCH, SHARE_PIXELS[1] / DOTS_PER_INCH), facecolor="white")
-    title = f"{shortened(short_name(record.model.name), LONGEST_NAME)}, pruned against over-refusal"
+    title = f"{shortened(short_name(record.model.name), LONGEST_NAME)}, {record.made} against over-refusal"
     size = min(LARGEST_TITLE, LARGEST_TITLE * TITLE_CHARACTERS / len(title))
     figure.text(0.04, 0.9, as_written(title), fontsize=size, weight="bold")
     changes = {PromptClass.PSEUDO_HARMFUL: record.compliance_change, PromptClass.HARMFUL: record.safety_change}
@@ -100,7 +104,7 @@ def share_image(record: Record) -> bytes:
         bottom -= height + 0.02
         axes = figure.add_axes((0.34, bottom, 0.58, height))
         labels = [f"{score.title} ({score.rate.total})" for score in of_class]
-        _draw_rates(axes, of_class, before, labels, size=13 if len(sets) <= FEW_SETS else 10)
+        _draw_rates(axes, of_class, before, labels, 13 if len(sets) <= FEW_SETS else 10, record.changed_model)
         bottom -= between - 0.02
     footnote = _footnote(record)
     size = min(LARGEST_FOOTNOTE, LARGEST_FOOTNOTE * FOOTNOTE_CHARACTERS / len(footnote))
@@ -135,7 +139,12 @@ def _by_name(scores: Scores | None) -> dict[str, SetScore]:
 
 
 def _draw_rates(
-    axes: Axes, sets: Sequence[SetScore], before: Mapping[str, SetScore], labels: Sequence[str], size: float = 9
+    axes: Axes,
+    sets: Sequence[SetScore],
+    before: Mapping[str, SetScore],
+    labels: Sequence[str],
+    size: float = 9,
+    after: str = "pruned model",
 ) -> None:
     """Draw a row for each set: its rate with the interval, above it that of the base model in grey."""
     for row, score in enumerate(sets):
@@ -143,7 +152,7 @@ def _draw_rates(
         if score.name in before:
             label = "base model" if row == 0 else None
             _draw_rate(axes, before[score.name].rate, row - shift, GREY, "o", size, label)
-        label = "pruned model" if row == 0 and before else None
+        label = after if row == 0 and before else None
         _draw_rate(axes, score.rate, row + shift, COLOURS[score.prompt_class], "D", size, label)
     axes.set_xlim(0, 109)
     axes.set_xticks(range(0, 101, 20))

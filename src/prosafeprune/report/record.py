@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, Field, TypeAdapter, field_validator, model_validator
+from pydantic import BaseModel, TypeAdapter, field_validator, model_validator
 
 from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.editing.expert_coverage import ExpertCount
@@ -26,6 +26,7 @@ from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS
 from prosafeprune.model.source import ModelSource
 from prosafeprune.prompts.prompt_set import PromptClass
+from prosafeprune.report.fit_record import FitRecord
 from prosafeprune.report.polish_record import PolishRecord
 from prosafeprune.report.run_record import RunRecord
 from prosafeprune.requests.recipe import Recipe
@@ -36,6 +37,8 @@ NOT_MEASURED = (
     "Not measured (--unmeasured): it is unknown whether it still refuses harmful requests and what else has changed. "
     "Measure it before use."
 )
+LESS_PRUNING = "Use other or fewer --layers, or a smaller --strength."
+LESS_TRAINING = "Use a smaller --strength."
 PATHS: tuple[str, ...] = ("model", "earlier", "harmful", "benign", "pseudo_harmful", "test_harmful")
 PATHS += ("test_pseudo_harmful", "benchmark", "data_dir", "judge_model")
 """Settings that may be a path on this machine."""
@@ -67,11 +70,15 @@ class EditRecord(BaseModel):
     model: ModelRecord
     lineage: list[PruningStep] = []
     """Earlier prunings that made the base model, the first one first."""
-    plan: Plan
+    plan: Plan | None = None
+    """How it was pruned; None for a model made from a fit."""
+    fit: FitRecord | None = None
+    """What was merged into its weights instead; None for a pruned model."""
     recipe: Recipe
     calibration: dict[str, PromptsRecord]
     edited_tensors: list[str]
-    submodules: list[EditMeasures] = Field(min_length=1)
+    submodules: list[EditMeasures] = []
+    """What pruning removed from each submodule; empty for a model made from a fit."""
     experts: list[ExpertCount] = []
     """For each pruned layer with experts: how many were pruned, and which were left unchanged."""
     run: RunRecord
@@ -84,6 +91,29 @@ class EditRecord(BaseModel):
         if isinstance(drop, int | float) and drop > LARGE_DROP and "accept_unsafe" not in value:
             return {**value, "accept_unsafe": True}
         return value
+
+    @model_validator(mode="after")
+    def _pruned_or_made_from_a_fit(self) -> Self:
+        if (self.plan is None) is (self.fit is None) or (self.plan is None) is bool(self.submodules):
+            raise ValueError("needs either a plan with what it removed, or a fit")
+        return self
+
+    @property
+    def pruning_plan(self) -> Plan:
+        """The plan of a pruned model. Raises ValueError for one that was made from a fit."""
+        if self.plan is None:
+            raise ValueError("was made from a fit, which has no plan")
+        return self.plan
+
+    @property
+    def changed_model(self) -> str:
+        """What the model is called next to its base model."""
+        return f"{self.made} model"
+
+    @property
+    def made(self) -> str:
+        """How the model was made, in a word."""
+        return "pruned" if self.fit is None else "fine-tuned"
 
     @property
     def pruned_experts(self) -> int:
@@ -101,9 +131,9 @@ class EditRecord(BaseModel):
 
 
 class Record(EditRecord):
-    """Everything about a pruned checkpoint that was measured before it was written.
+    """Everything about a model that was measured before it was written, pruned or made from a fit.
 
-    ``source`` is the base model, ``result`` the pruned model.
+    ``source`` is the base model, ``result`` the changed one.
     """
 
     measured: Literal[True] = True
@@ -174,6 +204,11 @@ class Record(EditRecord):
         ]
 
     @property
+    def less_change(self) -> str:
+        """What to do about a loss of safety."""
+        return LESS_PRUNING if self.fit is None else LESS_TRAINING
+
+    @property
     def is_safe(self) -> bool:
         """Whether the model keeps the recipe's safety floor; a draft never does."""
         return self.reason_not_to_save is None
@@ -196,7 +231,7 @@ class Record(EditRecord):
         if decision is not None and not decision.may_save:
             unsafe = decision.verdict is FloorVerdict.UNSAFE and recipe.lacks_user_harmful
             more = " First, calibrate on harmful requests of your own domain: --harmful FILE." if unsafe else ""
-            return f"Not saved. {decision.message}{more}"
+            return f"Not saved. {decision.message(self.less_change)}{more}"
         if decision is None and not self.floor_can_be_tested:
             return (
                 f"The base model refuses only {self.source.safety_score or 0:.1f} % of harmful prompts, so a loss of "
@@ -205,9 +240,8 @@ class Record(EditRecord):
             )
         if not self.safety_drop <= recipe.max_safety_drop:  # also when it is not a number
             return (
-                f"The pruned model refuses {self.safety_drop:.1f} points fewer harmful prompts, more than the "
-                f"{recipe.max_safety_drop:g} allowed, so it was not saved. Use other or fewer --layers, or a "
-                "smaller --strength."
+                f"The {self.changed_model} refuses {self.safety_drop:.1f} points fewer harmful prompts, more than the "
+                f"{recipe.max_safety_drop:g} allowed, so it was not saved. {self.less_change}"
             )
         return None
 
@@ -227,12 +261,12 @@ class Record(EditRecord):
             return None
         if self.is_hidden_by_system:
             return (
-                "With the system prompt (--system), base and pruned model refuse nearly everything, harmless requests "
-                "too, so it cannot be seen whether pruning lost refusals. Measure without it, or with another."
+                f"With the system prompt (--system), base and {self.changed_model} refuse nearly everything, harmless "
+                "requests too, so it cannot be seen whether refusals were lost. Measure without it, or with another."
             )
         return (
-            "Measured with a system prompt (--system), which may refuse in the model's place: without it, the pruned "
-            "model may refuse fewer harmful requests. Measure it without one, too."
+            "Measured with a system prompt (--system), which may refuse in the model's place: without it, the "
+            f"{self.changed_model} may refuse fewer harmful requests. Measure it without one, too."
         )
 
     @property

@@ -70,7 +70,7 @@ class ChangeView(ResultView):
 
     def plot(self) -> Figure:
         """Return the rate of each set before and after, with intervals."""
-        return scores_figure(self.record.result, self.record.source)
+        return scores_figure(self.record.result, self.record.source, self.record.changed_model)
 
 
 def grid_html(grid: Grid) -> str:

@@ -159,6 +159,7 @@ class ApplySettings(
     total=False,
 ):
     dequantise: bool
+    format: Literal["checkpoint", "adapter"]
 
 
 class EndpointOptionsSettings(TypedDict, total=False):

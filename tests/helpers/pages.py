@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 from prosafeprune.analysis.analysis_page import analysis_page
@@ -228,6 +229,7 @@ def compared_record(measured: dict[str, Measurement], **parts: Any) -> Compariso
             settings={"method": name, **settings.get(name, {})},
             learned=parts.get("learned", {}),
             learned_sha256="7" * 64,
+            fit_is_model=name in parts.get("fits", ()),
             scores=one.scores,
             against_default=default.compare(one) if default is not None and name != "default" else None,
             cost=COST,
@@ -251,4 +253,4 @@ def compared_record(measured: dict[str, Measurement], **parts: Any) -> Compariso
 
 def compared(measured: dict[str, Measurement], **parts: Any) -> Page:
     """Return the page of a comparison."""
-    return comparison_page(compared_record(measured, **parts), measured)
+    return comparison_page(compared_record(measured, **parts), measured, Path("comparison"))

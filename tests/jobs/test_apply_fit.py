@@ -19,11 +19,10 @@ from transformers import AutoModelForCausalLM
 from prosafeprune.baselines.fitting import FITTED, write_fitted
 from prosafeprune.baselines.low_rank import factor_tensors, stored_edits
 from prosafeprune.baselines.method import FittedParts
-from prosafeprune.baselines.registry import make_method
+from prosafeprune.baselines.registry import SAVEABLE, make_method
 from prosafeprune.editing.edits import LowRankEdit, apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import read_lineage
-from prosafeprune.jobs.fit_input import SAVEABLE
 from prosafeprune.jobs.safety_gate import SafetyFloorError
 from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.method.overlap_operator import LowRankChange

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def test_a_trained_method_is_fitted_once_and_serves_evaluate(
     default, method = record["methods"]
     folder = tmp_path / "out" / name
     assert default["cost"]["fit_seconds"] is None
+    assert (default["fit_is_model"], method["fit_is_model"]) == (False, name in ("actor", "sft"))
     assert method["cost"]["fit_seconds"] > 0
     assert answers_in(folder) != answers_in(tmp_path / "out" / "default")
     assert not list(folder.glob("fitting-*"))
@@ -86,6 +88,25 @@ def test_a_trained_method_is_fitted_once_and_serves_evaluate(
         assert page.count("loss of each batch before its update") == is_trained * len(trainings)
         assert all((f"{training}: loss of each batch" in page) == is_trained for training in trainings)
     assert json.loads((tmp_path / "alone" / "evaluation.json").read_text())["learned"] == method["learned"]
+
+
+def test_the_fit_of_the_best_method_becomes_a_model_by_the_command_that_is_printed(
+    run: Run, checkpoint: Make, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = "prosafeprune.report.comparison_page.appliable_best"
+    monkeypatch.setattr(best, lambda record: record.methods[-1])  # whatever a model of noise says
+    asked = [*options, "--methods", "default,actor", *fast("actor")]
+    _, err = run.ok("compare", checkpoint("llama"), "-o", tmp_path / "out", *asked)
+    printed = shlex.join(["prosafeprune", "apply", f"{tmp_path}/out/actor", str(checkpoint("llama")), "-o", "OUTPUT"])
+    assert printed in " ".join(err.split())
+    words = [tmp_path / "made" if word == "OUTPUT" else word for word in shlex.split(printed)[1:]]
+    run.ok(*words, "--max-new-tokens", 2, "--device", "cpu", "--max-safety-drop", 100, "--accept-unsafe")
+    assert (tmp_path / "made" / "model.safetensors").exists()
+    assert "prosafeprune apply out/actor" in (tmp_path / "out" / "report.html").read_text()
+    monkeypatch.setattr(best, lambda record: None)
+    _, err = run.ok("compare", checkpoint("llama"), "-o", tmp_path / "out", *asked)
+    assert "prosafeprune apply" not in err
+    assert "prosafeprune apply" not in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_what_removes_refusals_stays_in_memory(

@@ -16,6 +16,7 @@ from prosafeprune.report.comparison_grids import comparison_markdown
 from prosafeprune.report.comparison_page import comparison_headline, trade_off_figure
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import Code, Facts, Page, Section, render_page
+from prosafeprune.requests.apply import ApplyRequest
 
 PLAN = Plan(layers=(6, 14), rank=8, strength=(0.45, 0.8), pooling="tail", projection="contrastive")
 DEFAULT, BETTER, UNSAFE = measurement(40, 90), measurement(60, 90), measurement(99, 60)
@@ -107,6 +108,48 @@ def test_a_finished_checkpoint_is_not_made_again() -> None:
     blocks = section(page, "The plan").blocks
     assert not [block for block in blocks if isinstance(block, Code)]
     assert "The plan" not in titles(compared({"default": DEFAULT, "scan": BETTER}))
+
+
+def command_of_fit(measured: dict[str, Measurement], **request: Any) -> list[str] | None:
+    """The words of the command that makes a model of the best method's fit; None where the page has none."""
+    page = compared(measured, fits=("sft", "actor"), request=request)
+    found = [section for section in page.sections if section.title.startswith("How to use ")]
+    if not found:
+        return None
+    (code,) = [block for block in found[0].blocks if isinstance(block, Code)]
+    return shlex.split(code.text.replace("\\\n", ""))
+
+
+def test_the_best_method_s_fit_is_shown_with_the_command_that_makes_its_model() -> None:
+    measured = {"default": DEFAULT, "prosafeprune": measurement(50, 90), "sft": BETTER, "actor": UNSAFE}
+    asked = {"benchmark": ("oktest",), "data_dir": Path("data"), "system": "Be kind.", "samples": 60, "layers": (1,)}
+    words = command_of_fit(measured, **asked)
+    assert words is not None
+    assert words[:4] == ["prosafeprune", "apply", "comparison/sft", "org/tiny"]
+    given = dict(zip(words[4::2], words[5::2], strict=True))
+    assert given == {
+        "--output": "OUTPUT",
+        "--benchmark": "oktest",
+        "--data-dir": "data",
+        "--system": "Be kind.",
+        "--max-new-tokens": "256",
+    }
+    assert {f"--{name.replace('_', '-')}" for name in ApplyRequest.model_fields} >= given.keys() - {"--output"}
+
+
+@pytest.mark.parametrize(
+    "measured",
+    [
+        {"default": DEFAULT, "prosafeprune": BETTER, "sft": measurement(50, 90)},  # pruning is better
+        {"default": DEFAULT, "sft": measurement(40, 89)},  # no method is better than the base model
+        {"default": DEFAULT, "sft": UNSAFE},  # it loses refusals
+        {"sft": BETTER, "prosafeprune": measurement(50, 90)},  # unknown whether it does
+        {"default": DEFAULT, "prompt": BETTER, "sft": measurement(50, 90)},  # the best has no weights
+        {"default": DEFAULT, "abliteration": BETTER},  # never written
+    ],
+)
+def test_no_other_method_is_offered_as_a_model(measured: dict[str, Measurement]) -> None:
+    assert command_of_fit(measured) is None
 
 
 def test_settings_read_like_words() -> None:

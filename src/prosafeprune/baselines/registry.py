@@ -6,6 +6,7 @@ from typing import Any
 
 from prosafeprune.baselines.abliteration import Abliteration, NormPreservingAbliteration
 from prosafeprune.baselines.actor import Actor
+from prosafeprune.baselines.low_rank import LowRankMethod
 from prosafeprune.baselines.method import Method
 from prosafeprune.baselines.null_space import NullSpace
 from prosafeprune.baselines.prompting import Default, Prompting
@@ -30,6 +31,12 @@ METHODS: dict[str, type[Method]] = {
         *(Sft, SelfTraining, Actor, SafePatching, NullSpace, Abliteration, NormPreservingAbliteration),
     )
 }
+
+
+SAVEABLE: dict[str, type[LowRankMethod]] = {
+    name: kind for name, kind in METHODS.items() if issubclass(kind, LowRankMethod) and not kind.in_memory_only
+}
+"""The methods whose fit, a LoRA adapter, may become a model."""
 
 
 def make_method(name: str, settings: Mapping[str, Any] | None = None) -> Method:

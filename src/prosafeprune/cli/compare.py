@@ -1,5 +1,6 @@
 """``prosafeprune compare``: measure a model with several methods on the same prompts."""
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,10 +51,18 @@ def compare(
         print_tables(partial(comparison_outlook, request))
         return
     from prosafeprune.jobs.compare import run_compare
+    from prosafeprune.report.comparison_page import appliable_best, fit_folder
     from prosafeprune.report.page import REPORT_FILE
     from prosafeprune.terminal import TerminalReporter, print_result
 
     with TerminalReporter() as reporter:
         result = run_compare(request, folder, overwrite=overwrite, ray=ray, reporter=reporter)
         print_result(result.record.model_dump_json(indent=2), result.grids(), as_json=as_json)
+        best = appliable_best(result.record)
+        if best is not None:
+            made = shlex.join(["prosafeprune", "apply", fit_folder(folder, best), request.model, "-o", "OUTPUT"])
+            reporter.note(
+                f"{best.name} is the best method here. To save its model, if it keeps the safety floor: {made}. The "
+                "report has the command with the settings of this comparison."
+            )
         reporter.note(f"Report: {folder / REPORT_FILE}. Answers, verdicts and the record are in the same folder.")

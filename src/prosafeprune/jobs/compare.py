@@ -93,7 +93,7 @@ def run_compare(
         record = run.compare()
         run.folder.write(RESULT, record.model_dump(mode="json"))
         write_whole(output / TABLE, comparison_markdown(record))
-        write_page(comparison_page(record, run.measurements), output / REPORT_FILE)
+        write_page(comparison_page(record, run.measurements, output), output / REPORT_FILE)
     return CompareResult(record, run.measurements, output)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from prosafeprune.baselines.fitting import FITTED, damage_named, fitted_hash, read_fitted
 from prosafeprune.baselines.low_rank import LowRankMethod, require_exact_factors, scaled, stored_edits
 from prosafeprune.baselines.method import FittedParts
-from prosafeprune.baselines.registry import METHODS, make_method
+from prosafeprune.baselines.registry import SAVEABLE, make_method
 from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.prompts_record import PromptsRecord
@@ -24,11 +24,6 @@ from prosafeprune.report.fit_record import FitRecord
 from prosafeprune.report.record import Record
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.text import listed, without_folder
-
-SAVEABLE: dict[str, type[LowRankMethod]] = {
-    name: kind for name, kind in METHODS.items() if issubclass(kind, LowRankMethod) and not kind.in_memory_only
-}
-"""The methods whose fit may become a model."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from prosafeprune.ability import AbilityResult, ask_questions, read_questions
 from prosafeprune.baselines.fitting import FittedMethod
 from prosafeprune.baselines.method import ModelChange
 from prosafeprune.baselines.own_method_errors import own_errors_named
+from prosafeprune.baselines.registry import SAVEABLE
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.divergence import BaseAnswers, Divergence
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation
@@ -181,6 +182,7 @@ def method_result(
         settings=method.method.describe(),
         learned=method.parts.facts,
         learned_sha256=method.sha256,
+        fit_is_model=SAVEABLE.get(method.method.name) is type(method.method),
         scores=scores,
         against_default=against,
         ability=measured.ability.scores,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -36,8 +37,8 @@ from prosafeprune.report.page import (
     as_draft_page,
 )
 from prosafeprune.report.plan_facts import plan_facts
-from prosafeprune.report.reproduce_command import command, depends_on, making
-from prosafeprune.text import short_name
+from prosafeprune.report.reproduce_command import applying, command, depends_on, making
+from prosafeprune.text import short_name, without_folder
 
 COLOURS = [colour for colour in PALETTE if colour not in (GREY, ORANGE)]
 LONG_NAME = 16
@@ -48,14 +49,21 @@ COUNTS = {
 }
 
 
-def comparison_page(record: ComparisonRecord, measurements: Mapping[str, Measurement]) -> Page:
-    """Return the page of a comparison; ``measurements`` has each method's answers, by method name."""
+def comparison_page(record: ComparisonRecord, measurements: Mapping[str, Measurement], folder: Path) -> Page:
+    """Return the page of a comparison.
+
+    Args:
+        measurements: each method's answers, by method name.
+        folder: of the comparison.
+    """
     rates: list[Block] = [rates_by_method(record), *pruning_against_methods(record)]
     if record.methods[0].scores.tradeoff_score is not None:
         rates.append(Picture(trade_off_figure(record), _description(record), _caption(record)))
     side_effects = side_effects_by_method(record)
+    best = appliable_best(record)
     sections = [
         Section("Compliance and safety", rates),
+        *([Section(f"How to use {best.name}", _using(best, record, folder))] if best is not None else []),
         *([Section("General ability and divergence", side_effects)] if side_effects else []),
         Section("Time per answer", [costs_by_method(record)]),
         Section("The methods", [Facts([(method.name, settings_in_words(method)) for method in record.methods])]),
@@ -134,6 +142,23 @@ def _plan(record: ComparisonRecord, plan: Plan) -> list[Block]:
     ]
 
 
+def _using(best: MethodResult, record: ComparisonRecord, folder: Path) -> list[Block]:
+    """Return how to make a model of the best method's fit."""
+    return [
+        Paragraph(
+            f"Of these methods, {best.name} is the best here. This command merges its fit into the weights, measures "
+            "the model again, and saves it if it keeps the safety floor. The saved model is an ordinary checkpoint, "
+            "which does not need this package; --format adapter writes a LoRA adapter instead."
+        ),
+        applying(fit_folder(Path(without_folder(str(folder))), best), record.request, "OUTPUT"),
+    ]
+
+
+def fit_folder(folder: Path, method: MethodResult) -> str:
+    """Return where a comparison in ``folder`` keeps the fit of a method."""
+    return str(folder / method.name)
+
+
 def _reproduction(record: ComparisonRecord) -> list[Block]:
     facts = depends_on(str(record.made_by["model"]), {**record.prompts, **record.calibration}, record.versions)
     fitted = [
@@ -154,13 +179,25 @@ def comparison_headline(record: ComparisonRecord) -> Headline:
     )
 
 
-def _best(record: ComparisonRecord) -> str:
+def appliable_best(record: ComparisonRecord) -> MethodResult | None:
+    """Return the best method that keeps S.S., if its fit can be made into a model; None without default."""
+    best, _ = _ranked(record)
+    is_known = best is not None and best.against_default is not None and not _loses_safety(best)
+    return best if is_known and best is not None and best.fit_is_model else None
+
+
+def _ranked(record: ComparisonRecord) -> tuple[MethodResult | None, list[MethodResult]]:
+    """Return the best method that keeps S.S., if any does, and all that have a T.S., the highest first."""
     ranked = sorted(
         (method for method in record.methods if method.scores.tradeoff_score is not None), key=_tradeoff, reverse=True
     )
-    if not ranked:
+    return next((method for method in ranked if not _loses_safety(method)), ranked[0] if ranked else None), ranked
+
+
+def _best(record: ComparisonRecord) -> str:
+    best, ranked = _ranked(record)
+    if best is None:
         return "Without both pseudo-harmful and harmful prompts, no method can be called the best."
-    best = next((method for method in ranked if not _loses_safety(method)), ranked[0])
     finding = f"{best.name} has the highest Avg. T.S., {_tradeoff(best):.1f}"
     if all(method.against_default is None for method in record.methods):
         return f"{finding}. Whether it keeps its S.S. is unknown: default was not measured."

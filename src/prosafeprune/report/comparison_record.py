@@ -40,6 +40,8 @@ class MethodResult(BaseModel):
     """The main values it was fitted to on the calibration prompts."""
     learned_sha256: str | None
     """Hash of everything it was fitted to; None for a method without fitting."""
+    fit_is_model: bool = False
+    """Whether its fit is a LoRA adapter that ``apply`` can make into a model."""
     scores: Scores
     against_default: EvaluationComparison | None
     """Changes from default, prompt by prompt; None for default and without it."""

@@ -20,6 +20,11 @@ class FitRecord(BaseModel):
     """Factor at which the trained change was merged."""
 
     @property
+    def given_strength(self) -> float | None:
+        """The strength as an option; None for the default."""
+        return None if self.strength == 1 else self.strength
+
+    @property
     def in_words(self) -> str:
         """The method and the strength, such as ``sft at strength 0.5``."""
         return self.method if self.strength == 1 else f"{self.method} at strength {self.strength:g}"

@@ -23,7 +23,7 @@ from prosafeprune.report.assessment import (
 )
 from prosafeprune.report.example_answers import answers_before_and_after
 from prosafeprune.report.findings import assess_record, domain_warnings
-from prosafeprune.report.fit_blocks import applying, fit_blocks
+from prosafeprune.report.fit_blocks import fit_blocks
 from prosafeprune.report.layer_pictures import edit_blocks, layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
 from prosafeprune.report.plan_facts import plan_facts, polish_facts
@@ -31,7 +31,7 @@ from prosafeprune.report.prompting_advice import QUESTION, prompting_advice, pro
 from prosafeprune.report.prune_grids import model_names, prompted_grids, prune_grid, spot_check_grids
 from prosafeprune.report.rate_grids import category_grids
 from prosafeprune.report.record import BRING_NOTHING_BACK, RECORD_FILE, Record
-from prosafeprune.report.reproduce_command import depends_on, making, with_prompt
+from prosafeprune.report.reproduce_command import applying, depends_on, making, with_prompt
 from prosafeprune.report.search_page import trade_off
 from prosafeprune.report.since_section import reason_not_kept, since_section
 from prosafeprune.text import short_name
@@ -261,7 +261,7 @@ def _reproduction(record: Record, *, saved: bool) -> list[Block]:
         Paragraph(f"{'The same plan, without a search' if record.fit is None else 'The same fit'}.{machine_readable}"),
         making(record.pruning_plan, record.recipe, "OUTPUT")
         if record.fit is None
-        else applying(record.fit, record.recipe),
+        else applying(record.fit.method, record.recipe, "OUTPUT", record.fit.given_strength),
         depends_on(record.model.sha256, calibration | evaluation, record.run.versions),
     ]
 

@@ -11,6 +11,7 @@ from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.generation.endpoint_address import read_addresses
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.page import Code, Facts
+from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import PlanSearchRequest
@@ -89,6 +90,22 @@ def with_prompt(plan: Plan, recipe: Recipe) -> Code:
         "Command that measures both together",
         command("compare", asked, "comparison", always=PLAN, never=OF_THE_SEARCH).text,
     )
+
+
+def applying(fit: str, settings: BaseModel, output: str, strength: float | None = None) -> Code:
+    """Return the command line that makes a model of a fit, measured as the settings of another command say.
+
+    Args:
+        fit: the folder of the method; an absolute path is cut to its last part.
+    """
+    shared = ApplyRequest.model_fields.keys() & type(settings).model_fields.keys()
+    values = {name: getattr(settings, name) for name in shared} | {"strength": strength}
+    request = ApplyRequest.model_validate(values)
+    never = ["data_dir"] if not request.reads_benchmark_files else []
+    if getattr(settings, "draft", False):
+        never.append("benchmark_samples")
+    text = command(f"apply {shlex.quote(fit)}", request, output, never=never).text
+    return Code("Command that makes the fine-tuned model", text)
 
 
 def depends_on(sha256: str, prompts: Mapping[str, PromptsRecord], versions: Mapping[str, str]) -> Facts:

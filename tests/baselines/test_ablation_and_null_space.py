@@ -91,12 +91,14 @@ def test_matrices_that_write_under_other_names_are_ablated_too() -> None:
     assert found == {f"model.layers.{layer}.{name}" for layer, names in writing.items() for name in names}
 
 
+@pytest.mark.parametrize("kind", [Abliteration, NormPreservingAbliteration])
 @pytest.mark.parametrize("tight", [True, False])
-def test_abliteration_takes_the_direction_that_removes_refusals_most(tight: bool) -> None:
+def test_abliteration_takes_the_direction_whose_edit_removes_refusals_most(
+    tight: bool, kind: type[Abliteration]
+) -> None:
     tiny, positions = loaded("llama"), 3
     given = fit_context(tiny)
-    layers = list(find_anatomy(tiny.model).layers)
-    parts = [getattr(layer, name) for layer in layers for name in ("self_attn", "mlp")]
+    unchanged = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
 
     def mean(prompts: list[str]) -> torch.Tensor:
         return torch.stack([slow.states(tiny, slow.ids_of(tiny, one))[:-1, -positions:] for one in prompts]).mean(dim=0)
@@ -111,12 +113,13 @@ def test_abliteration_takes_the_direction_that_removes_refusals_most(tight: bool
             if float(difference[position, layer].norm()) < 1e-6:
                 continue
             direction = difference[position, layer] / difference[position, layer].norm()
-            with slow.without(layers, parts, direction):
-                score = sum(slow.refusal_score(tiny, one, refusal) for one in harmful) / len(harmful)
-                found.append((score, slow.divergence(tiny, benign, before), position - positions, layer, direction))
+            ablate_literally(tiny, "llama", direction.float(), kind.keep_norms)
+            score = sum(slow.refusal_score(tiny, one, refusal) for one in harmful) / len(harmful)
+            found.append((score, slow.divergence(tiny, benign, before), position - positions, layer, direction))
+            tiny.model.load_state_dict(unchanged)
     allowed = sum(sorted(one[1] for one in found)[:2]) / 2 if tight else 10.0
     score, moved, position, layer, direction = min((one for one in found if one[1] <= allowed), key=lambda one: one[0])
-    fitted = Abliteration(divergence=allowed).fit(given)
+    fitted = kind(divergence=allowed).fit(given)
     assert (fitted.facts["position"], fitted.facts["layer"]) == (position, layer)
     assert fitted.facts["refusal_score"] == pytest.approx(score, abs=1e-4)
     assert fitted.facts["divergence"] == pytest.approx(moved, abs=1e-4)

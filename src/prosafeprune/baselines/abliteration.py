@@ -7,7 +7,8 @@ The direction is that of Arditi et al. 2024 (arXiv:2406.11717): the difference o
 benign prompts, at one of the template's last tokens and before one layer, selected by the lowest refusal score on
 harmful validation prompts within a limit of the KL divergence on benign ones. It is removed from every matrix that
 writes to the residual stream, ``W' = W - r (r^T W)``. The norm-preserving variant, after the tool
-jim-plus/llm-abliteration, then gives each column of ``W'``, what one input writes, the norm it had.
+jim-plus/llm-abliteration, then gives each column of ``W'``, what one input writes, the norm it had. Candidates are
+scored with these edits of the weights, which is what will answer.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,13 +52,17 @@ class Abliteration(DirectionMethod):
         )
         directions = functional.normalize(harmful - benign, dim=-1, eps=EPSILON)
         first_tokens = FirstTokenProbabilities(loaded, refusal_tokens(loaded), context.forward_size)
-        selected = select_direction(self, "Abliteration", context, directions, first_tokens, PromptClass.HARMFUL)
+        selected = select_direction(
+            self, "Abliteration", context, directions, first_tokens, PromptClass.HARMFUL, partial(self._ablated, loaded)
+        )
         return FittedParts({"direction": selected.candidate.direction.float()}, selected.describe())
 
     def changes(self, loaded: LoadedModel, fitted: FittedParts) -> Callable[[], AbstractContextManager[None]]:
         """Return the context of the model with the direction ablated from its weights."""
-        edits = direction_edits(find_anatomy(loaded.model), fitted.tensors["direction"], self.keep_norms)
-        return partial(apply_edits, edits)
+        return partial(self._ablated, loaded, fitted.tensors["direction"])
+
+    def _ablated(self, loaded: LoadedModel, direction: torch.Tensor) -> AbstractContextManager[None]:
+        return apply_edits(direction_edits(find_anatomy(loaded.model), direction.float(), self.keep_norms))
 
 
 class NormPreservingAbliteration(Abliteration):

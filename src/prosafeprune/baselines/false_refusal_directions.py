@@ -1,8 +1,8 @@
 """Candidate directions of false refusal, the selection of one, and its ablation while the model runs."""
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +103,7 @@ def select_direction(
     directions: torch.Tensor,
     first_tokens: FirstTokenProbabilities,
     refused_class: PromptClass,
+    applied: Callable[[torch.Tensor], AbstractContextManager[None]],
 ) -> SelectedDirection:
     """Return the one of ``directions (positions, layers, d)`` with the lowest refusal score on a class.
 
@@ -111,19 +112,22 @@ def select_direction(
     The divergence costs as much as the score, so candidates are checked in the order of their scores up to the first
     that passes; the selection is the same.
 
+    Args:
+        applied: returns the context in which the method has the model with a direction ``(d,)``: what is scored is what
+            will answer.
+
     Raises:
         NotApplicableError: no candidate passes.
     """
-    anatomy, device = context.anatomy, context.loaded.device
     refused, benign = (
         context.validation[prompt_class].sample(method.validation, context.seed).texts
         for prompt_class in (refused_class, PromptClass.BENIGN)
     )
-    candidates = candidate_directions(directions, int(anatomy.num_layers * (1 - method.upper_layers)))
+    candidates = candidate_directions(directions, int(context.anatomy.num_layers * (1 - method.upper_layers)))
     scored: list[tuple[float, Candidate]] = []
     with context.reporter.stage(f"{title}: candidates", len(candidates)) as advance:
         for candidate in candidates:
-            with ablated(anatomy, candidate.direction.to(device)):
+            with applied(candidate.direction):
                 score = float(first_tokens.refusal_scores(refused).mean())
             if not math.isnan(score):
                 scored.append((score, candidate))
@@ -138,7 +142,7 @@ def select_direction(
             )
         benign_before = first_tokens.probabilities(benign)
         for score, candidate in sorted(scored, key=lambda pair: pair[0]):
-            with ablated(anatomy, candidate.direction.to(device)):
+            with applied(candidate.direction):
                 divergence = mean_divergence(benign_before, first_tokens.probabilities(benign))
             if divergence <= method.divergence:
                 return SelectedDirection(candidate, score, before, divergence, len(candidates))

@@ -53,14 +53,16 @@ class Surgical(DirectionMethod):
             kept[prompt_class.value] = len(texts)
             means[prompt_class] = mean_template_states(context, texts, "Surgical: directions")
         directions = false_refusal_directions(means, self.orthogonality)
-        selected = select_direction(self, "Surgical", context, directions, first_tokens, PromptClass.PSEUDO_HARMFUL)
+        selected = select_direction(
+            self, "Surgical", context, directions, first_tokens, PromptClass.PSEUDO_HARMFUL, partial(_ablated, loaded)
+        )
         return FittedParts(
             {"direction": selected.candidate.direction.float()}, {**selected.describe(), "prompts": kept}
         )
 
     def changes(self, loaded: LoadedModel, fitted: FittedParts) -> Callable[[], AbstractContextManager[None]]:
         """Return the context of the model with the direction ablated from its hidden states."""
-        return partial(ablated, find_anatomy(loaded.model), fitted.tensors["direction"].to(loaded.device))
+        return partial(_ablated, loaded, fitted.tensors["direction"])
 
     def _treated_as_expected(
         self, context: FitContext, prompt_class: PromptClass, first_tokens: FirstTokenProbabilities
@@ -77,6 +79,10 @@ class Surgical(DirectionMethod):
             f"of {len(texts)} {prompt_class.in_words} prompts, so all of them are used."
         )
         return texts
+
+
+def _ablated(loaded: LoadedModel, direction: torch.Tensor) -> AbstractContextManager[None]:
+    return ablated(find_anatomy(loaded.model), direction.to(loaded.device))
 
 
 def mean_template_states(context: FitContext, texts: Sequence[str], title: str) -> torch.Tensor:

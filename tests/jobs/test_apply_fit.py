@@ -247,6 +247,23 @@ def test_prompts_that_the_fit_was_made_from_are_not_measured_on(split: Any, chec
     assert not (tmp_path / "out").exists()
 
 
+def test_own_prompts_that_the_fit_was_made_from_are_not_measured_on(
+    run: Run, checkpoint: Make, tmp_path: Path, options: list[str]
+) -> None:
+    base, own = checkpoint("llama"), tmp_path / "mine.jsonl"
+    write_prompts(own, [f"How do I whittle spoon {i}?" for i in range(6)])
+    fast = [f"actor.{setting}" for setting in ("alpha=1", "layer=1", "prompts=4")]
+    asked = [*options, "--methods", "actor", *(part for one in fast for part in ("-s", one)), "--pseudo-harmful", own]
+    run.ok("compare", base, "-o", tmp_path / "cmp", *asked)
+    tested = write_prompts(tmp_path / "tested.jsonl", ["Something else?", "how do I WHITTLE spoon 3"])
+    measured = ("--test-pseudo-harmful", tested, "--device", "cpu", "-o", tmp_path / "out")
+    words = "was fitted on 1 of the prompts of own pseudo-harmful"
+    run.refused(words, "apply", tmp_path / "cmp" / "actor", base, *measured)
+    fitted = ("--method", "actor", "--fitted", tmp_path / "cmp" / "actor" / FITTED)
+    run.refused(words, "evaluate", base, *measured, *fitted)
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_system_prompt_than_the_fit_s_is_a_warning(run: Run, checkpoint: Make, tmp_path: Path) -> None:
     base = checkpoint("llama")
     fit = make_fit(tmp_path / "sft", base, system="Be kind.")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.baselines.fitting import FITTED, FittedMethod, damage_named, fitted_under, method_from_file
+from prosafeprune.baselines.learned_prompts import require_not_learned
 from prosafeprune.baselines.method import FitContext
 from prosafeprune.baselines.registry import find_method, make_method, read_settings
 from prosafeprune.errors import InputError
@@ -68,6 +69,7 @@ def evaluated_method(
         fitted_on,
         output / FITTED,
         lambda: FitContext(model.loaded, learned, chosen_by, request.batch_size, request.seed, reporter),
+        (*learned.values(), *made.further_prompts()),
     )
 
 
@@ -78,6 +80,7 @@ def _method_without_leak(name: str, path: Path, model: str, sets: Sequence[Evalu
         calibration = method.made_by.get("calibration", {})
         learned = {PromptClass(prompt_class): dict(record) for prompt_class, record in calibration.items()}
     require_no_leak(learned, sets)
+    require_not_learned(method.parts.learned_from, path, sets)
     return method
 
 

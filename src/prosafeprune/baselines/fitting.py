@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from prosafeprune.baselines.fit_clock import FitClock
+from prosafeprune.baselines.learned_prompts import prompt_hashes
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.own_method_errors import OwnGenerator, own_errors_named
 from prosafeprune.baselines.registry import find_method, make_method
@@ -20,6 +21,7 @@ from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.staging import write_whole
 from prosafeprune.generation import Answer, Decoding, Generator
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.prompts import PromptSet
 from prosafeprune.requests.measuring import ModelOptions
 
 FITTED = "fitted.safetensors"
@@ -37,17 +39,23 @@ class FittedMethod:
     """A method ready to answer for one model."""
 
     def __init__(
-        self, method: Method, made_by: Mapping[str, Any], path: Path, context: Callable[[], FitContext] | None = None
+        self,
+        method: Method,
+        made_by: Mapping[str, Any],
+        path: Path,
+        context: Callable[[], FitContext] | None = None,
+        prompts: Sequence[PromptSet] = (),
     ) -> None:
         """Take a method whose fit is in ``path`` or, while there is no such file, is made from ``context``.
 
         Args:
             made_by: what the fit depends on besides the method: model and prompts.
             context: called once, if the method has to be fitted; None when the file must exist.
+            prompts: what it is fitted on, to be known from the file: by hash, so that none is measured on later.
         """
         self.method = method
         self.made_by = {**(made_by if method.needs_fit else {}), "method": method.describe()}
-        self.path, self.context = path, context
+        self.path, self.context, self._prompts = path, context, prompts
         self._parts: FittedParts | None = None if method.needs_fit else FittedParts()
 
     @property
@@ -91,6 +99,7 @@ class FittedMethod:
             InputError: it cannot be written.
         """
         in_memory = self.method.in_memory_only
+        fitted = replace(fitted, learned_from=frozenset(prompt_hashes(self._prompts)))
         write_fitted(self.path, replace(fitted, tensors={}) if in_memory else fitted, self.made_by)
         self._parts = fitted if in_memory else None
         for file in self.path.parent.glob(PROGRESS):
@@ -188,7 +197,8 @@ def write_fitted(path: Path, fitted: FittedParts, made_by: Mapping[str, Any]) ->
     Raises:
         InputError: it cannot be written.
     """
-    header = json.dumps({"format": FORMAT, "made_by": dict(made_by), "facts": fitted.facts, "seconds": fitted.seconds})
+    facts = {"facts": fitted.facts, "seconds": fitted.seconds, "learned_from": sorted(fitted.learned_from)}
+    header = json.dumps({"format": FORMAT, "made_by": dict(made_by), **facts})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in fitted.tensors.items()}
     write_whole(path, save(tensors, {ENTRY: header}))
 
@@ -206,6 +216,7 @@ def read_fitted(path: Path, made_by: Mapping[str, Any]) -> tuple[FittedParts, di
             header = json.loads((stream.metadata() or {})[ENTRY])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dictionary
         found, facts, seconds = dict(header["made_by"]), dict(header["facts"]), header.get("seconds")
+        learned_from = frozenset(map(str, header.get("learned_from", ())))
         known = header["format"] == FORMAT
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
@@ -220,7 +231,7 @@ def read_fitted(path: Path, made_by: Mapping[str, Any]) -> tuple[FittedParts, di
     if other:
         was = ", ".join(f"{name} {found.get(name)!r}, now {wanted[name]!r}" for name in other)
         raise InputError(f"{path}: belongs to another fit ({was}). Fit again, or give the file that belongs to it.")
-    return FittedParts(tensors, facts, seconds if isinstance(seconds, int | float) else None), found
+    return FittedParts(tensors, facts, seconds if isinstance(seconds, int | float) else None, learned_from), found
 
 
 def fitted_hash(fitted: FittedParts) -> str:

@@ -67,6 +67,8 @@ class FittedParts:
     """What the record shows of the fit, as plain JSON values: layers, counts, scores."""
     seconds: float | None = None
     """How long fitting took, over all sessions; None when unknown."""
+    learned_from: frozenset[str] = frozenset()
+    """Hashes of the prompts that it was made from; empty before it is kept, and in files of earlier releases."""
 
 
 class Method(BaseModel):

@@ -202,7 +202,8 @@ class _Comparison:
             "seed": self.request.seed,
             **fitted_under(self.request),
         }
-        fitted = FittedMethod(method, learns_from, path / FITTED, self._fit_context)
+        learned_from = (*self.prompts.calibration.values(), *method.further_prompts())
+        fitted = FittedMethod(method, learns_from, path / FITTED, self._fit_context, learned_from)
         return fitted, EvaluationFolder(path, {**self.made_by, **fitted.made_by})
 
     def _result(self, method: Method) -> MethodResult:

@@ -3,12 +3,13 @@
 Only fits that are a LoRA adapter can be: those of :class:`~prosafeprune.baselines.low_rank.LowRankMethod`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prosafeprune.baselines.fitting import FITTED, damage_named, fitted_hash, read_fitted
+from prosafeprune.baselines.learned_prompts import require_not_learned
 from prosafeprune.baselines.low_rank import LowRankMethod, require_exact_factors, scaled, stored_edits
 from prosafeprune.baselines.method import FittedParts
 from prosafeprune.baselines.registry import SAVEABLE, make_method
@@ -48,8 +49,9 @@ class OwnFit:
             )
         return found
 
-    def require_no_leak(self, sets: list[EvaluationSet]) -> None:
+    def require_no_leak(self, sets: Sequence[EvaluationSet]) -> None:
         """Raise InputError when a prompt is measured on that it was made from, or may have been selected by."""
+        require_not_learned(self.parts.learned_from, self.path, sets)
         require_no_leak({name: prompts.model_dump() for name, prompts in self.calibration.items()}, sets)
         measured = [one.prompts for one in sets]
         for prompt_class in PromptClass:

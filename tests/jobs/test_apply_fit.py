@@ -23,6 +23,7 @@ from prosafeprune.baselines.registry import SAVEABLE, make_method
 from prosafeprune.editing.edits import LowRankEdit, apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import read_lineage
+from prosafeprune.jobs.push import existing_output
 from prosafeprune.jobs.safety_gate import SafetyFloorError
 from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.method.overlap_operator import LowRankChange
@@ -32,6 +33,7 @@ from prosafeprune.model.source import model_hash
 from prosafeprune.progress import SILENT
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.report.record import read_record
+from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.training.lora import trainable_matrices
 
 BUNDLED = {name.value: {"source": "bundled calibration", "count": 4, "sha256": "0" * 64} for name in PromptClass}
@@ -280,6 +282,11 @@ def test_what_reads_records_knows_a_model_of_a_fit(run: Run, checkpoint: Make, t
     run.refused("was made from a fit of sft, not pruned", "prune", base, "--from", made, "-o", tmp_path / "new")
     compared = ("compare", base, "-o", tmp_path / "cmp", "--methods", "default,prosafeprune", "--device", "cpu")
     run.refused("was made from a fit of sft, not pruned", *compared, "--pruned", made)
+    run.refused("was made from a fit, not by pruning", "serve", base, made, "--device", "cpu")
+    asked = ApplyRequest(model=str(base))
+    assert existing_output(made, asked, str(fit)) == read_record(made)  # --push sends it without making it again
+    for other in ({"strength": 0.5}, {"format": "adapter"}):
+        assert existing_output(made, asked.model_copy(update=other), str(fit)) is None
     record = json.loads((made / "prosafeprune.json").read_text())
     (made / "prosafeprune.json").write_text(json.dumps({**record, "fit": None}))
     run.refused("cannot be read as a record", "prune", made, "--layers", 1, "-o", tmp_path / "new")

@@ -6,15 +6,20 @@ To add one, add a declaration to ``BENCHMARKS``.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prosafeprune.prompts.prompt_set import PromptClass
+from prosafeprune.evaluation.xsb_rows import SINGLE_TURN, conversation_row, is_safe_row, is_unsafe_row, single_turn_row
+from prosafeprune.prompts.prompt_set import PromptClass, PromptSet
 from prosafeprune.prompts.rows import Row
+from prosafeprune.prompts.sources import read_prompts
 
 POLYREFUSE = {
-    **{"ar": "Arabic", "de": "German", "en": "English", "es": "Spanish", "fr": "French", "it": "Italian"},
+    **{"ar": "Arabic", "de": "German", "es": "Spanish", "fr": "French", "it": "Italian"},
     **{"ja": "Japanese", "ko": "Korean", "nl": "Dutch", "pl": "Polish", "ru": "Russian", "zh": "Chinese"},
 }
-"""The languages of PolyRefuse that the built-in judge reads; not Thai and Yoruba."""
+"""The languages of PolyRefuse that the built-in judge reads; not Thai and Yoruba. No file of English requests is
+confirmed; the English original is in the column ``instruction`` of each test file."""
 XSTEST = "https://raw.githubusercontent.com/paul-rottger/xstest/main/xstest_prompts.csv"
+XSB = "ScaDSAI/XSB_and_MS-XSB"
+XSB_PAPER = "Yuan et al. 2025, arXiv:2510.08158"
 
 
 @dataclass(frozen=True)
@@ -33,13 +38,21 @@ class Benchmark:
     """The column of the prompt; where copies differ, every name in use."""
     keep: Callable[[Row], bool] | None = None
     """Returns whether a row belongs to the benchmark; None if all do."""
+    as_row: Callable[[Row, str], Row] | None = None
+    """Returns a row, read at a place, with its prompt in one of ``fields`` or in ``messages``; None if all have it."""
     paper_size: int | None = None
     """The paper's sample size (B.2); None if the paper does not use it."""
+    half_of: str = ""
+    """The benchmark whose file holds its prompts, and those of another class."""
 
     @property
     def file(self) -> str:
         """Its file in ``--data-dir``, without the extension; halves of one benchmark share a file."""
-        return "xstest" if self.home == XSTEST else self.name.replace("-", "_")
+        return (self.half_of or self.name).replace("-", "_")
+
+    def read(self, source: str) -> PromptSet:
+        """Return its prompts from ``source``: its home, or a file. Raises InputError as ``read_prompts`` does."""
+        return read_prompts(source, self.prompt_class, self.fields, self.keep, self.as_row)
 
     @property
     def about(self) -> str:
@@ -72,6 +85,7 @@ def _is_unmutated(row: Row) -> bool:
 
 
 PSEUDO_HARMFUL, HARMFUL = PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL
+HALVES_OF_XSB = (("safe", PSEUDO_HARMFUL, is_safe_row), ("unsafe", HARMFUL, is_unsafe_row))
 
 BENCHMARKS = (
     Benchmark(
@@ -103,6 +117,7 @@ BENCHMARKS = (
         citation="Röttger et al. 2024, arXiv:2308.01263",
         keep=_is_safe,
         paper_size=250,
+        half_of="xstest",
     ),
     Benchmark(
         "oktest",
@@ -141,6 +156,7 @@ BENCHMARKS = (
         licence="CC BY 4.0",
         citation="Röttger et al. 2024, arXiv:2308.01263",
         keep=_is_unsafe,
+        half_of="xstest",
     ),
     Benchmark(
         "strongreject",
@@ -217,12 +233,41 @@ BENCHMARKS = (
     ),
     *(
         Benchmark(
+            f"xsb-{half}",
+            f"XSB-{half.capitalize()}",
+            prompt_class,
+            home=XSB,
+            fields=SINGLE_TURN,
+            licence="MIT",
+            citation=XSB_PAPER,
+            keep=keep,
+            as_row=single_turn_row,
+            half_of="xsb",
+        )
+        for half, prompt_class, keep in HALVES_OF_XSB
+    ),
+    *(
+        Benchmark(
+            f"ms-xsb-{half}",
+            f"MS-XSB-{half.capitalize()}",
+            prompt_class,
+            home=XSB,
+            licence="MIT",
+            citation=XSB_PAPER,
+            keep=keep,
+            as_row=conversation_row,
+            half_of="ms-xsb",
+        )
+        for half, prompt_class, keep in HALVES_OF_XSB
+    ),
+    *(
+        Benchmark(
             f"polyrefuse-{code}",
             f"PolyRefuse {language}",
             HARMFUL,
             home="https://raw.githubusercontent.com/mainlp/Multilingual-Refusal/main/PolyRefuse/"
             f"harmful_test_translated_{code}.json",
-            fields=("instruction", "prompt"),
+            fields=("instruction_translated", "prompt"),
             licence="see its repository",
             citation="Wang et al. 2025, Refusal Direction is Universal Across Safety-Aligned Languages",
         )

@@ -13,7 +13,6 @@ from prosafeprune.prompts import (
     bundled_beyond,
     bundled_prompts,
     calibration_beyond,
-    read_prompts,
     read_reviewed,
     require_disjoint,
 )
@@ -50,6 +49,8 @@ WITH_THINKING = "-thinking"
 BY_NAME = {benchmark.name: benchmark for benchmark in BENCHMARKS}
 PARTS = {
     "xstest": ("xstest-safe", "xstest-unsafe"),
+    "xsb": ("xsb-safe", "xsb-unsafe"),
+    "ms-xsb": ("ms-xsb-safe", "ms-xsb-unsafe"),
     "polyrefuse": tuple(f"polyrefuse-{code}" for code in POLYREFUSE),
 }
 """Benchmarks with prompts of two classes, or in several languages, each measured as a set."""
@@ -238,7 +239,7 @@ def _beyond(name: str, choice: SetChoice) -> EvaluationSet:
 def _public(benchmark: Benchmark, file: str | None, choice: SetChoice, size: int | None) -> EvaluationSet:
     source = file or _local_file(benchmark, choice.data_dir)
     try:
-        prompts = read_prompts(source or benchmark.home, benchmark.prompt_class, benchmark.fields, benchmark.keep)
+        prompts = benchmark.read(source or benchmark.home)
     except InputError as error:
         if source is not None:
             raise

@@ -44,6 +44,7 @@ class _Columns:
 
     fields: tuple[str, ...]
     keep: Callable[[Row], bool] | None
+    as_row: Callable[[Row, str], Row] | None
 
 
 def read_prompts(
@@ -51,6 +52,7 @@ def read_prompts(
     prompt_class: PromptClass | str,
     field: str | Sequence[str] = "prompt",
     keep: Callable[[Row], bool] | None = None,
+    as_row: Callable[[Row, str], Row] | None = None,
 ) -> PromptSet:
     """Read prompts from ``source``, keeping the first of exact repeats.
 
@@ -59,13 +61,13 @@ def read_prompts(
     (``org/name:hard:train``). A file at an address is downloaded once, and read from the cache from then on.
     ``field`` names the column of the prompt, or several, of which the first one present is used; a column ``category``
     is read if there is one. A row with ``messages`` is a conversation, and ``system`` is the system prompt of its row.
-    Rows for which ``keep`` is false are left out.
+    Rows for which ``keep`` is false are left out; ``as_row`` returns the others, and where each is, in this form.
 
     Raises:
         InputError: no such file or dataset, a row that cannot be read, no column ``field``, or no prompt at all.
     """
     prompt_class = PromptClass(prompt_class)
-    columns = _Columns((field,) if isinstance(field, str) else tuple(field), keep)
+    columns = _Columns((field,) if isinstance(field, str) else tuple(field), keep, as_row)
     try:
         path = Path(source).expanduser()
         exists = path.exists()
@@ -127,8 +129,10 @@ def _from_rows(rows: Iterable[tuple[int, Row]], columns: _Columns, source: Path 
     for number, row in rows:
         if columns.keep is not None and not columns.keep(row):
             continue
-        category = str(row.get("category") or row.get("Category") or "")
-        yield Prompt(prompt_of_row(row, columns.fields, place_of(Path(source), number)), category, number)
+        place = place_of(Path(source), number)
+        read = row if columns.as_row is None else columns.as_row(row, place)
+        category = str(read.get("category") or read.get("Category") or "")
+        yield Prompt(prompt_of_row(read, columns.fields, place), category, number)
 
 
 def prompt_of_row(row: Row, fields: Sequence[str], place: str) -> str:

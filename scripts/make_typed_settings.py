@@ -127,6 +127,8 @@ def _member(kind: Any) -> list[str]:
         return ["None"]
     if get_origin(kind) is Literal:
         return [_literal(get_args(kind))]
+    if get_origin(kind) is tuple and get_args(kind)[0] == PathOrName:  # also a single one
+        return ["str", "Path", "Sequence[str | Path]", "None"]
     if get_origin(kind) is tuple:  # also as text, separated by commas
         return ["str", f"Sequence[{_accepted(get_args(kind)[0])}]"]
     if kind is Path:

@@ -35,7 +35,8 @@ def test_the_printed_command_asks_for_the_same_plan(run: Callable[..., Any], mon
     asked: list[Any] = []
     monkeypatch.setattr("prosafeprune.cli.prune.run", lambda recipe, *_, **__: asked.append(recipe))
     settings = {"samples": 32, "benchmark": ("a b=x.csv", "xstest-safe"), "max_safety_drop": 2.5, "seed": 3}
-    settings |= {"harmful": "it's mine.txt", "trust_remote_code": True, "budget": "10m", "data_dir": Path("data")}
+    settings |= {"harmful": "it's mine.txt", "pseudo_harmful": ("or-bench-80k", "phtest=b c.csv", "a,b.txt")}
+    settings |= {"trust_remote_code": True, "budget": "10m", "data_dir": Path("data")}
     page = pruned(measurement(20, 95), measurement(50, 94), **settings)
     code, _, err = run(*command_of(render_page(page)))
     assert code == 0, err

@@ -136,6 +136,7 @@ def test_a_value_out_of_range_is_not_also_said_to_be_of_the_wrong_type() -> None
 def test_files_may_be_given_as_paths() -> None:
     """Of a file or folder only: a path in place of a system prompt would be taken for its text."""
     made = make_recipe(model="m", pseudo_harmful=Path("refused.csv"), test_harmful=Path("harmful.csv"))
-    assert (made.pseudo_harmful, made.test_harmful) == ("refused.csv", "harmful.csv")
+    assert (made.pseudo_harmful, made.test_harmful) == (("refused.csv",), "harmful.csv")
+    assert make_recipe(model="m", harmful=[Path("a.csv"), "advbench"]).harmful == ("a.csv", "advbench")
     with pytest.raises(InputError, match="system"):
         make_recipe(model="m", system=Path("policy.txt"))

@@ -12,6 +12,7 @@ from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts
 from prosafeprune.prompts.bundled import Split
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.measuring import TASK_NAMES
+from prosafeprune.setup.calibration_sources import require_not_measured
 from prosafeprune.setup.prompt_sets import PromptSets, disjoint_prompts, read_calibration
 
 SPLITS: tuple[Split, ...] = ("calibration", "validation", "test")
@@ -60,6 +61,7 @@ def read_analysis_prompts(request: AnalyzeRequest, reporter: Reporter = SILENT) 
     given = read_calibration(request, request.rank, request.seed)
     validation: PromptSets = {name: bundled_prompts(name, "validation") for name in PromptClass}
     test_sets = [*given.held_out, *choose_sets(SetChoice.of(request, request.seed))]
+    require_not_measured(request, test_sets)
     test = {name: _joined(name, test_sets, request) for name in PromptClass}
     calibration, validation = disjoint_prompts(request, request.rank, given.sets, validation, test.values(), reporter)
     return AnalysisPrompts(calibration, validation, test, test_sets, _general(request))

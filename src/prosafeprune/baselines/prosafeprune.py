@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -117,7 +117,12 @@ class PrunedCheckpoint(ModelChange):
 
     def further_prompts(self) -> Sequence[PromptSet]:
         """Return the bundled prompts that it was calibrated on; the user's own are known by their hash alone."""
-        return bundled_calibration({name: prompts.model_dump() for name, prompts in self.calibration.items()})
+        return bundled_calibration(self.described_calibration)
+
+    @property
+    def described_calibration(self) -> Mapping[PromptClass, Mapping[str, Any]]:
+        """What it was calibrated on, as its record says."""
+        return {name: prompts.model_dump() for name, prompts in self.calibration.items()}
 
     def changes(self, loaded: LoadedModel, fitted: FittedParts) -> Callable[[], AbstractContextManager[None]]:
         """Return the context of the model with the checkpoint's weights."""

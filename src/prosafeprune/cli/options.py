@@ -198,7 +198,8 @@ def _annotation(settings: type[BaseModel], name: str, default: str | None) -> An
     field = settings.model_fields[name]
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     names = [f"--{extra.get('option', name.replace('_', '-'))}", *([str(extra["short"])] if "short" in extra else [])]
-    kind: Any = bool if field.annotation is bool else list[str] if "short" in extra else str
+    repeatable = "short" in extra or "repeatable" in extra
+    kind: Any = bool if field.annotation is bool else list[str] if repeatable else str
     option = typer.Option(
         *names,
         help=description,

@@ -275,3 +275,11 @@ BENCHMARKS = (
     ),
 )
 """In the order of Table 1, then those the paper does not use."""
+BY_NAME = {benchmark.name: benchmark for benchmark in BENCHMARKS}
+PARTS = {
+    "xstest": ("xstest-safe", "xstest-unsafe"),
+    "xsb": ("xsb-safe", "xsb-unsafe"),
+    "ms-xsb": ("ms-xsb-safe", "ms-xsb-unsafe"),
+    "polyrefuse": tuple(f"polyrefuse-{code}" for code in POLYREFUSE),
+}
+"""Benchmarks with prompts of two classes, or in several languages, each measured as a set."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.benchmarks import BENCHMARKS, POLYREFUSE, Benchmark
+from prosafeprune.evaluation.benchmarks import BENCHMARKS, BY_NAME, PARTS, Benchmark
+from prosafeprune.evaluation.public_sets import parts_of, read_benchmark
 from prosafeprune.prompts import (
     PromptClass,
     PromptSet,
@@ -18,7 +19,6 @@ from prosafeprune.prompts import (
 )
 from prosafeprune.prompts.bundled import Beyond
 from prosafeprune.prompts.near_duplicates import comparable
-from prosafeprune.prompts.sources import FILE_TYPES
 from prosafeprune.requests.measuring import BenchmarkOptions, Suite
 from prosafeprune.text import beginning, did_you_mean
 
@@ -46,14 +46,6 @@ USERS_SETS = ("own-", "held-out-")
 """Name prefixes of sets of the user's own prompts."""
 WITH_THINKING = "-thinking"
 """Ends the name of a set whose prompts are answered after thinking (``--thinking both``)."""
-BY_NAME = {benchmark.name: benchmark for benchmark in BENCHMARKS}
-PARTS = {
-    "xstest": ("xstest-safe", "xstest-unsafe"),
-    "xsb": ("xsb-safe", "xsb-unsafe"),
-    "ms-xsb": ("ms-xsb-safe", "ms-xsb-unsafe"),
-    "polyrefuse": tuple(f"polyrefuse-{code}" for code in POLYREFUSE),
-}
-"""Benchmarks with prompts of two classes, or in several languages, each measured as a set."""
 BENCHMARK_NAMES = (*BY_NAME, *PARTS, *BUNDLED, *BEYOND)
 """What ``--benchmark`` knows."""
 
@@ -134,7 +126,7 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
         chosen += [_beyond(name, choice) for name in BEYOND]
     elif choice.suite == "bundled" or not (choice.benchmarks or choice.pseudo_harmful or choice.harmful):
         chosen += [_bundled(name, choice) for name in list(BUNDLED)[:2]]
-    chosen += [_named(text, choice) for given in choice.benchmarks for text in _parts(given)]
+    chosen += [_named(text, choice) for given in choice.benchmarks for text in parts_of(given)]
     require_named_once(chosen)
     require_one_class(chosen)
     return chosen
@@ -199,19 +191,6 @@ def sets_in_modes(sets: Sequence[EvaluationSet], thinking: str) -> list[Evaluati
     return [*sets, *again]
 
 
-def _parts(text: str) -> list[str]:
-    """Return the benchmarks of a name: of ``xstest``, or ``xstest=FILE``, both halves; of ``polyrefuse`` all languages.
-
-    Raises:
-        InputError: one file is given for parts that are separate files.
-    """
-    name, equals, file = text.partition("=")
-    parts = PARTS.get(name, (name,))
-    if file and len({BY_NAME[part].file for part in parts if part in BY_NAME}) > 1:
-        raise InputError(f"{name}: is one file for each part. Name the part: {parts[0]}={file}.")
-    return [f"{part}{equals}{file}" for part in parts]
-
-
 def _named(text: str, choice: SetChoice) -> EvaluationSet:
     name, _, file = text.partition("=")
     if name in BUNDLED:
@@ -237,32 +216,9 @@ def _beyond(name: str, choice: SetChoice) -> EvaluationSet:
 
 
 def _public(benchmark: Benchmark, file: str | None, choice: SetChoice, size: int | None) -> EvaluationSet:
-    source = file or _local_file(benchmark, choice.data_dir)
-    try:
-        prompts = benchmark.read(source or benchmark.home)
-    except InputError as error:
-        if source is not None:
-            raise
-        raise InputError(
-            f"{benchmark.name}: {error} Without a network, fetch it elsewhere, save it as {benchmark.file}.csv or "
-            f"{benchmark.file}.jsonl in a folder and give that folder with --data-dir."
-        ) from error
-    origin = Path(source).name if source else benchmark.home  # not the full path: it goes into records
-    named = PromptSet(prompts.prompt_class, f"{benchmark.title} ({origin})", prompts.prompts)
+    prompts = read_benchmark(benchmark, file, choice.data_dir, f"--benchmark {benchmark.name}=FILE")
+    named = replace(prompts, source=f"{benchmark.title} ({prompts.source})")
     return EvaluationSet(benchmark.name, benchmark.title, _sample(named, choice, size))
-
-
-def _local_file(benchmark: Benchmark, data_dir: Path | None) -> str | None:
-    if data_dir is None:
-        return None
-    for ending in FILE_TYPES:
-        path = data_dir / f"{benchmark.file}{ending}"
-        if path.is_file():
-            return str(path)
-    raise InputError(
-        f"{benchmark.name}: {data_dir} has no {benchmark.file}.jsonl, .json, .csv or .txt. Put it there, give its file "
-        f"with --benchmark {benchmark.name}=FILE, or leave it out. Its home is {benchmark.about}."
-    )
 
 
 def _sample(prompts: PromptSet, choice: SetChoice, size: int | None) -> PromptSet:
@@ -271,7 +227,7 @@ def _sample(prompts: PromptSet, choice: SetChoice, size: int | None) -> PromptSe
 
 
 def require_no_leak(calibration: Mapping[PromptClass, Mapping[str, Any]], sets: Sequence[EvaluationSet]) -> None:
-    """Check that no bundled calibration prompt is measured on.
+    """Check that no bundled calibration prompt, and no public set that was calibrated on, is measured on.
 
     Args:
         calibration: from a record: the description of the calibration prompts of each class. Prompts of the user's own
@@ -279,8 +235,16 @@ def require_no_leak(calibration: Mapping[PromptClass, Mapping[str, Any]], sets: 
         sets: what is measured on.
 
     Raises:
-        InputError: naming the offending prompts.
+        InputError: naming the offending prompts, or the set.
     """
+    sources = [part for prompts in calibration.values() for part in str(prompts.get("source", "")).split(" + ")]
+    for evaluation_set in sets:
+        name = evaluation_set.name.removesuffix(WITH_THINKING)
+        if name in BY_NAME and any(source.startswith((f"{name} (", f"{BY_NAME[name].title} (")) for source in sources):
+            raise InputError(
+                f"{name}: the model was calibrated on prompts of this set, so it must not be measured on it. Leave it "
+                "out."
+            )
     for used in bundled_calibration(calibration):
         require_disjoint([used], [evaluation_set.prompts for evaluation_set in sets])
 

@@ -44,7 +44,7 @@ def reason_not_saved(served: ServedModel, request: PlaygroundRequest, name: str)
     if name != PRUNED or served.pruned is None or served.record is None or is_adapter_folder(served.pruned):
         return None
     recipe, polish = served.record.recipe, served.record.polish
-    if any(getattr(recipe, option) is not None for option in USER_PROMPTS) or recipe.calibration != "bundled":
+    if any(getattr(recipe, option) for option in USER_PROMPTS) or recipe.calibration != "bundled":
         return (
             "This model was calibrated with prompts of your own, or with --calibration. Save it with prune and these "
             "options."

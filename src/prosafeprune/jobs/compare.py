@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 
 from prosafeprune.baselines.fitting import FITTED, FittedMethod, fitted_under
 from prosafeprune.baselines.method import FitContext, Method
+from prosafeprune.baselines.prosafeprune import PrunedCheckpoint
 from prosafeprune.baselines.registry import SEARCH_FOLDER
 from prosafeprune.errors import NoPlanError, NotApplicableError
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation
 from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, warn_of_languages
 from prosafeprune.evaluation.prompts_record import prompts_record
+from prosafeprune.evaluation.sets import require_no_leak
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder, locked_folder
 from prosafeprune.files.staging import write_whole
@@ -120,6 +122,8 @@ class _Comparison:
         self.methods = given_methods(request, self.made_by["model"])
         for method in self.methods.values():
             require_disjoint(method.further_prompts(), [test_set.prompts for test_set in prompts.measured])
+            if isinstance(method, PrunedCheckpoint):
+                require_no_leak(method.described_calibration, prompts.measured)
         self.measured: dict[str, MeasuredMethod] = {}
         self._calibration = {name.value: prompts_record(of_class) for name, of_class in prompts.calibration.items()}
         self._left_out: dict[str, str] = {}

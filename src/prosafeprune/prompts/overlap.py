@@ -41,7 +41,8 @@ def find_overlaps(first: PromptSet, second: PromptSet) -> list[Overlap]:
     """
 
     def position(prompts: PromptSet, row: int) -> tuple[str, int, str]:
-        return prompts.source, prompts.prompts[row].line or row + 1, prompts.prompts[row].text
+        prompt = prompts.prompts[row]
+        return prompt.source or prompts.source, prompt.line or row + 1, prompt.text
 
     pairs = _similar_rows(first.texts, second.texts, NEAR_EQUAL)
     return [Overlap(*position(first, i), *position(second, j)) for i, j in pairs]

@@ -20,6 +20,15 @@ class PaperSource:
     fields: tuple[str, ...]
     """Names of the prompt's column, in its copies."""
 
+    @property
+    def name(self) -> str:
+        """The set's name, for options."""
+        return self.file.replace("_", "-")
+
+    def read(self, source: str, prompt_class: PromptClass) -> PromptSet:
+        """Return its prompts from ``source``: its home, or a file. Raises InputError as ``read_prompts`` does."""
+        return read_prompts(source, prompt_class, self.fields)
+
 
 PAPER_SOURCES = {
     PromptClass.HARMFUL: PaperSource(
@@ -45,15 +54,22 @@ def paper_prompts(prompt_class: PromptClass, data_dir: Path | None = None) -> Pr
         InputError: the set is unavailable: HEx-PHI is gated, and some machines have no network.
     """
     source = PAPER_SOURCES[prompt_class]
+    found = read_paper_source(prompt_class, data_dir, "--calibration")
+    return replace(found, source=f"{source.title} ({found.source})")
+
+
+def read_paper_source(prompt_class: PromptClass, data_dir: Path | None, option: str) -> PromptSet:
+    """Return the same prompts; their source is the name of the file, or the home. The message names ``option``."""
+    source = PAPER_SOURCES[prompt_class]
     files = [data_dir / f"{source.file}{ending}" for ending in FILE_TYPES] if data_dir is not None else []
     file = next((path for path in files if path.is_file()), None)
     try:
-        found = read_prompts(str(file or source.home), prompt_class, source.fields)
+        found = source.read(str(file or source.home), prompt_class)
     except InputError as error:
         if file is not None:
             raise
         raise InputError(
-            f"--calibration: {error} Or save {source.title} as {source.file}.csv or {source.file}.jsonl in a folder "
+            f"{option}: {error} Or save {source.title} as {source.file}.csv or {source.file}.jsonl in a folder "
             "and give that with --data-dir."
         ) from error
-    return replace(found, source=f"{source.title} ({file.name if file is not None else source.home})")
+    return replace(found, source=source.home if file is None else file.name)

@@ -41,6 +41,8 @@ class Prompt:
     """Number of the line in the prompt's file, from 1; 0 without a file."""
     style: str = ""
     """The style of the request (``question``, ``natural``, ``article`` ...); empty when unknown."""
+    source: str = ""
+    """The source of the prompt, in a set joined from several; empty: that of the set."""
 
     @property
     def kind(self) -> str:
@@ -75,6 +77,35 @@ class PromptSet:
             digest.update(prompt.text.encode())
             digest.update(b"\0")
         return digest.hexdigest()
+
+    def with_sources(self) -> PromptSet:
+        """Return the set with its source in each prompt that has none, so that it can be joined with others."""
+        named = (prompt if prompt.source else replace(prompt, source=self.source) for prompt in self.prompts)
+        return replace(self, prompts=tuple(named))
+
+    def by_source(self) -> list[PromptSet]:
+        """Return the prompts of each source as a set, in order of their first prompts."""
+        parts: dict[str, list[Prompt]] = {}
+        for prompt in self.prompts:
+            parts.setdefault(prompt.source or self.source, []).append(prompt)
+        return [PromptSet(self.prompt_class, source, tuple(prompts)) for source, prompts in parts.items()]
+
+    def spread_over_sources(self, size: int, seed: int) -> PromptSet:
+        """Return at most ``size`` prompts: of each source as many as the smallest sources allow, the first ones first.
+
+        A large public set so leaves room for a small file. Of each source they are drawn by :meth:`spread`.
+        """
+        if len(self) <= size:
+            return self
+        room, chosen = size, dict[str, PromptSet]()
+        parts = self.by_source()
+        for index, part in enumerate(sorted(parts, key=len)):
+            # A source may get no room where there are more sources than prompts to draw.
+            share = room // (len(parts) - index)
+            chosen[part.source] = part.spread(share, seed) if share else replace(part, prompts=())
+            room -= len(chosen[part.source])
+        drawn = tuple(prompt for part in parts for prompt in chosen[part.source])
+        return replace(self, prompts=drawn)
 
     def sample(self, size: int, seed: int) -> PromptSet:
         """Return at most ``size`` prompts, drawn without replacement, in their original order.

@@ -59,8 +59,9 @@ def command(
         default = type(settings).model_fields[field].default
         if field not in never and value is not None and (field in {*always, *set_by_user} or value != default):
             extra = type(settings).model_fields[field].json_schema_extra
-            named = str(extra.get("option", field)) if isinstance(extra, dict) else field
-            words += _option(named, value, repeatable=isinstance(extra, dict) and "short" in extra)
+            extra = extra if isinstance(extra, dict) else {}
+            repeatable = "short" in extra or "repeatable" in extra
+            words += _option(str(extra.get("option", field)), value, repeatable=repeatable)
     return Code("Command that reproduces the run", " \\\n  ".join(words))
 
 
@@ -111,14 +112,15 @@ def applying(fit: str, settings: BaseModel, output: str, strength: float | None 
 def depends_on(sha256: str, prompts: Mapping[str, PromptsRecord], versions: Mapping[str, str]) -> Facts:
     """Return the hashes and versions by which two runs can be compared."""
     pairs = [("model, SHA-256", sha256)] if sha256 else []
-    pairs += [
-        (
-            f"{name.replace('_', '-')} prompts",
-            f"{recorded.count} from {without_folder(recorded.source)}, SHA-256 {recorded.sha256}",
-        )
-        for name, recorded in prompts.items()
-    ]
+    for name, recorded in prompts.items():
+        pairs.append((f"{name.replace('_', '-')} prompts", _counted(recorded)))
+        if len(recorded.sources) > 1:
+            pairs += [("of these", _counted(source)) for source in recorded.sources]
     return Facts([*pairs, ("versions", ", ".join(f"{name} {number}" for name, number in versions.items()))])
+
+
+def _counted(recorded: PromptsRecord) -> str:
+    return f"{recorded.count} from {without_folder(recorded.source)}, SHA-256 {recorded.sha256}"
 
 
 def _option(field: str, value: Any, *, repeatable: bool) -> list[str]:

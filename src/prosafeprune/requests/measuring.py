@@ -160,8 +160,7 @@ class BenchmarkOptions(FileOptions):
     @property
     def reads_benchmark_files(self) -> bool:
         """Whether prompts of a benchmark are measured on or calibrated on, which may be files of ``data_dir``."""
-        of_the_paper = self.suite == "paper" or getattr(self, "calibration", "") in ("paper", "all")
-        return of_the_paper or bool(self.benchmark)
+        return self.suite == "paper" or bool(self.benchmark) or getattr(self, "calibrates_on_public_sets", False)
 
     def require_read_files(self) -> None:
         """Raise InputError when a folder or a column of files is named, and no such file is read."""
@@ -171,12 +170,8 @@ class BenchmarkOptions(FileOptions):
 
         if self.data_dir is not None and not (self.reads_benchmark_files or is_given("ability", "general")):
             raise InputError("--data-dir: is for files of benchmarks, and none is named. Name some, or leave it out.")
-        user_files = [
-            f"{test}{prompt_class}"
-            for test in ("", "test_")
-            for prompt_class in ("pseudo_harmful", "harmful", "benign")
-        ]
-        if first_changed(self, ("prompt_field",)) and not is_given(*user_files, "earlier"):
+        own_files = ("calibrates_on_own_files", "test_pseudo_harmful", "test_harmful", "earlier")
+        if first_changed(self, ("prompt_field",)) and not is_given(*own_files):
             raise InputError("--prompt-field: is for your own prompt files, and none is given. Leave it out.")
 
 

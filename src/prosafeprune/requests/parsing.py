@@ -21,6 +21,13 @@ OneOrMore = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if
 """Texts; a single one need not be in a list."""
 PathOrName = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
 """A file or folder, also as a ``Path``, or the name of something on the hub."""
+PathsOrNames = Annotated[
+    tuple[PathOrName, ...],
+    BeforeValidator(lambda value: () if value is None else (value,) if isinstance(value, str | Path) else value),
+]
+"""Such files and names; a single one need not be in a list."""
+PUBLIC_NAME = re.compile(r"[a-z0-9-]+(?:=.*)?", re.DOTALL)
+"""A text that is no file of prompts and no id on the hub: the name of a public set, perhaps with its file."""
 MAX_RECIPE_BYTES = 1_000_000
 MAX_NUMBER = 2**63
 NOT_DECIMAL = re.compile(r"[-+]?(?:0[0-9_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from prosafeprune.method.plan import Pooling, Projection, Strength
 from prosafeprune.requests.measuring import FileOptions
-from prosafeprune.requests.parsing import PathOrName
+from prosafeprune.requests.parsing import PUBLIC_NAME, PathsOrNames
 
 Layers = tuple[int, ...]
 Strengths = Annotated[
@@ -26,14 +26,23 @@ class CalibrationOptions(FileOptions):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Calibration")
 
-    harmful: PathOrName | None = Field(
-        None,
-        description="Your own harmful prompts to calibrate on: .jsonl, .json, .csv, .txt or a hub dataset id. They are "
-        "added to those of --calibration.",
+    harmful: PathsOrNames = Field(
+        (),
+        description="Your own harmful prompts to calibrate on: .jsonl, .json, .csv, .txt, a hub dataset id, or a "
+        "public set by its name (strongreject; NAME=FILE reads a file); may be given more than once. They are added to "
+        "those of --calibration.",
+        json_schema_extra={"repeatable": True},
     )
-    benign: PathOrName | None = Field(None, description="Your own benign prompts to calibrate on, in the same formats.")
-    pseudo_harmful: PathOrName | None = Field(
-        None, description="Your own harmless but risky-sounding prompts to calibrate on, in the same formats."
+    benign: PathsOrNames = Field(
+        (),
+        description="Your own benign prompts to calibrate on, in the same forms (alpaca-cleaned).",
+        json_schema_extra={"repeatable": True},
+    )
+    pseudo_harmful: PathsOrNames = Field(
+        (),
+        description="Your own harmless but risky-sounding prompts to calibrate on, in the same forms (or-bench-80k, "
+        "phtest).",
+        json_schema_extra={"repeatable": True},
     )
     calibration: Literal["bundled", "beyond", "paper", "all"] = Field(
         "bundled",
@@ -64,9 +73,23 @@ class CalibrationOptions(FileOptions):
         return self.calibration in ("beyond", "all")
 
     @property
+    def calibrates_on_public_sets(self) -> bool:
+        """Whether sets of the paper or public sets by name are calibrated on, which may be files of ``data_dir``."""
+        return self.calibration in ("paper", "all") or any(map(PUBLIC_NAME.fullmatch, self._given))
+
+    @property
+    def calibrates_on_own_files(self) -> bool:
+        """Whether a file or dataset is calibrated on whose column of prompts may be named."""
+        return not all(map(PUBLIC_NAME.fullmatch, self._given))
+
+    @property
+    def _given(self) -> tuple[str, ...]:
+        return (*self.harmful, *self.benign, *self.pseudo_harmful)
+
+    @property
     def lacks_user_harmful(self) -> bool:
         """Whether it calibrates on harmless prompts of the user, and on no harmful ones of the same domain."""
-        return self.pseudo_harmful is not None and self.harmful is None
+        return bool(self.pseudo_harmful) and not self.harmful
 
 
 class OperatorOptions(BaseModel):

@@ -2,6 +2,7 @@
 
 import re
 import time
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -158,3 +159,7 @@ class PlanSearchRequest(
 
 class SearchRequest(LoadOptions, PlanSearchRequest):
     """Everything that decides the outcome of a search for layers and strengths."""
+
+    data_dir: Path | None = Field(
+        None, description="Folder with the files of public sets to calibrate on, instead of their public sources."
+    )

@@ -64,13 +64,13 @@ class OperatorOptionsSettings(TypedDict, total=False):
 
 
 class CalibrationOptionsSettings(FileOptionsSettings, total=False):
-    benign: str | Path | None
+    benign: str | Path | Sequence[str | Path] | None
     calibration: Literal["bundled", "beyond", "paper", "all"]
     drop_overlaps: bool
-    harmful: str | Path | None
+    harmful: str | Path | Sequence[str | Path] | None
     hold_out: float | None
     only_mine: bool
-    pseudo_harmful: str | Path | None
+    pseudo_harmful: str | Path | Sequence[str | Path] | None
     samples: int
 
 
@@ -116,7 +116,7 @@ class PlanSearchRequestSettings(
 
 
 class SearchSettings(LoadOptionsSettings, PlanSearchRequestSettings, total=False):
-    pass
+    data_dir: str | Path | None
 
 
 class PruneSettings(

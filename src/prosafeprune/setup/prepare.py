@@ -40,6 +40,7 @@ from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.setup.calibration_sources import require_not_measured
 from prosafeprune.setup.finished_search import (
     plan_of_point,
     read_search,
@@ -155,6 +156,7 @@ def _read_prompts(recipe: Recipe, earlier: EarlierPruning | None, reporter: Repo
     tests, benign = test_prompts(recipe)
     measured = users_first([*given.held_out, *tests])
     require_one_class(measured)
+    require_not_measured(recipe, measured)
     evaluation = sets_in_modes(measured, recipe.thinking)
     evaluation += earlier.tested_beyond(evaluation) if earlier is not None else []
     tested = [*(test_set.prompts for test_set in evaluation), benign]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.earlier_pruning import EarlierPruning
@@ -23,15 +22,14 @@ from prosafeprune.prompts import (
     describe_overlap,
     hold_out,
     paper_prompts,
-    read_reviewed,
     require_splits_disjoint,
     validation_prompts,
     without_overlaps,
 )
-from prosafeprune.prompts.sources import FILE_TYPES
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.plan_options import CalibrationOptions
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.setup.calibration_sources import describe_earlier, read_users_prompts, require_not_measured
 
 PromptSets = Mapping[PromptClass, PromptSet]
 BENIGN_PROMPTS = 50
@@ -63,13 +61,10 @@ def read_calibration(
     user_prompts: dict[PromptClass, PromptSet] = {}
     held: list[EvaluationSet] = []
     for prompt_class in PromptClass:
-        source = getattr(options, prompt_class.value)
-        parts = _earlier_prompts(earlier, prompt_class, options) if earlier is not None else []
-        if source is not None:
-            parts.append(read_reviewed(source, prompt_class, options.prompt_field))
-        if not parts:
+        of_user = read_users_prompts(options, prompt_class, earlier)
+        if of_user is None:
             continue
-        user_prompts[prompt_class] = _joined(parts)
+        user_prompts[prompt_class] = of_user
         if options.hold_out:
             user_prompts[prompt_class], held_out = hold_out(user_prompts[prompt_class], options.hold_out, seed)
             name = f"held-out-{prompt_class.in_words}"
@@ -81,7 +76,7 @@ def read_calibration(
     sets, used = {}, {}
     for prompt_class in PromptClass:
         of_user = user_prompts.get(prompt_class)
-        kept = None if of_user is None else of_user.spread(options.samples, seed)
+        kept = None if of_user is None else of_user.spread_over_sources(options.samples, seed)
         if kept is not None:
             used[prompt_class] = len(kept)
         if kept is not None and (options.only_mine or len(kept) == options.samples):
@@ -91,60 +86,6 @@ def read_calibration(
             sets[prompt_class] = _filled(kept, general, known if kept else [], options.samples, seed)
     _require_rank(sets, rank, options)
     return CalibrationPrompts(sets, held, used)
-
-
-def _earlier_prompts(
-    earlier: EarlierPruning, prompt_class: PromptClass, options: CalibrationOptions
-) -> list[PromptSet]:
-    """Return the user's calibration prompts of an earlier pruning, without what it was measured on.
-
-    Its record may be someone else's: nothing that it names is downloaded, or read outside the folders of the command.
-
-    Raises:
-        InputError: a file of it is neither in the current folder nor next to new prompts, or it is not a file.
-    """
-    found = []
-    for name in earlier.sources(prompt_class):
-        given = getattr(options, prompt_class.value)
-        if name == given:  # read already
-            continue
-        if Path(name).suffix.lower() not in FILE_TYPES or ":" in name:
-            raise InputError(
-                f"--from {earlier.folder}: was calibrated on {name}, and a record does not decide what is downloaded. "
-                f"Give it with --{prompt_class.value.replace('_', '-')}, with the new prompts in the same file."
-            )
-        path = _place_of(name, options)
-        if path is None:
-            raise InputError(
-                f"--from {earlier.folder}: was calibrated on {name}, which is not here. Put it in the current folder "
-                "or next to the new prompts."
-            )
-        if _is_file(given, path):
-            continue
-        read = replace(read_reviewed(str(path), prompt_class, earlier.prompt_field), source=name)
-        kept, _ = without_overlaps(read, [earlier.tested])
-        found += [kept] if len(kept) else []
-    return found
-
-
-def _place_of(name: str, options: CalibrationOptions) -> Path | None:
-    """Return the file of an earlier pruning, in the current folder or next to new prompts; None if it is in neither."""
-    given = [getattr(options, each_class.value) for each_class in PromptClass]
-    inside = [] if Path(name).is_absolute() or ".." in Path(name).parts else [Path(name)]
-    places = [*inside, *(Path(new).parent / Path(name).name for new in given if new is not None)]
-    return next((place for place in places if place.is_file()), None)
-
-
-def _is_file(given: str | None, path: Path) -> bool:
-    return given is not None and Path(given).is_file() and path.samefile(given)
-
-
-def _joined(parts: Sequence[PromptSet]) -> PromptSet:
-    """Return several sets of a class as one, without exact repeats."""
-    unique = {prompt.text: prompt for part in reversed(parts) for prompt in reversed(part.prompts)}
-    prompts = tuple(reversed(unique.values()))
-    sources = dict.fromkeys(part.source for part in parts)
-    return PromptSet(parts[0].prompt_class, " + ".join(sources), prompts)
 
 
 def _general(prompt_class: PromptClass, options: CalibrationOptions, seed: int) -> list[PromptSet]:
@@ -164,6 +105,8 @@ def _filled(
 ) -> PromptSet:
     """Return the user's prompts, filled up to ``size`` with prompts of all ``general`` sets in equal shares."""
     parts = [] if of_user is None else [of_user]
+    # With the user's prompts, records name the source of each.
+    general = general if of_user is None else [prompts.with_sources() for prompts in general]
     for index, prompts in enumerate(general):
         room = (size - sum(map(len, parts))) // (len(general) - index)
         others, _ = without_overlaps(prompts, [*known, *parts])
@@ -190,23 +133,17 @@ def describe_calibration(
     Before them, what the record of an ``earlier`` pruning names and is read again.
     """
     held = {test_set.prompt_class: len(test_set.prompts) for test_set in calibration.held_out}
-    lines = []
-    if earlier is not None:
-        for prompt_class in PromptClass:
-            for name in earlier.sources(prompt_class):
-                path, source = _place_of(name, options), getattr(options, prompt_class.value)
-                of_earlier = f"{prompt_class.in_words} calibration prompts of {earlier.folder}"
-                if name == source or (path is not None and _is_file(source, path)):
-                    lines.append(f"{of_earlier}, of {name}: those that are still in {source}, the file given now.")
-                else:
-                    lines.append(f"{of_earlier}, read again: {name}.")
+    lines = [] if earlier is None else describe_earlier(options, earlier)
     for prompt_class, prompts in calibration.sets.items():
-        source = getattr(options, prompt_class.value)
-        if source is None:
+        if not getattr(options, prompt_class.value):
             continue
         line = f"{prompt_class.in_words} calibration prompts: {len(prompts)} from {prompts.source}"
-        if prompts.source != source:
-            line += f", {calibration.from_user[prompt_class]} of them your own (--only-mine leaves the others out)"
+        users = calibration.from_user[prompt_class]
+        if users < len(prompts):
+            line += f", {users} of them your own (--only-mine leaves the others out)"
+        parts = prompts.by_source()
+        if len(getattr(options, prompt_class.value)) > 1 and len(parts) > 1:
+            line += f"; by source {', '.join(str(len(part)) for part in parts)}"
         if prompt_class in held:
             line += f"; {held[prompt_class]} more are held out and measured on"
         lines.append(f"{line}.")
@@ -294,6 +231,7 @@ def read_prompts_of(request: CompareRequest, reporter: Reporter) -> ComparisonPr
     given = read_calibration(request, request.rank, request.seed)
     measured = [*given.held_out, *choose_sets(SetChoice.of(request, request.seed))]
     require_one_class(measured)
+    require_not_measured(request, measured)
     validation = validation_prompts(request.seed, beyond=request.goes_beyond)
     tested = [test_set.prompts for test_set in measured]
     calibration, validation = disjoint_prompts(request, request.rank, given.sets, validation, tested, reporter)

@@ -200,7 +200,7 @@ def _require_used(made: BaseModel, given: Mapping[str, Any]) -> None:
     """
     if isinstance(made, BenchmarkOptions) and {"data_dir", "prompt_field"} & given.keys():
         made.require_read_files()
-    if isinstance(made, SearchRequest) and "data_dir" in given and not made.calibrates_on_public_sets:
+    elif isinstance(made, SearchRequest) and "data_dir" in given and not made.calibrates_on_public_sets:
         raise InputError("--data-dir: is for files of public sets to calibrate on, and none is named. Leave it out.")
     if isinstance(made, OutputOptions) and made.unmeasured:
         of_measuring = first_changed(made, (name for name in OF_MEASURING if name in given))

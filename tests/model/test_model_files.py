@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.fixture_types import Make
+from helpers.sparse_checkpoints import sparse_checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -235,3 +236,11 @@ def test_weights_in_another_form_take_no_room_in_the_output_and_in_memory(folder
     assert (checkpoint_bytes(folder), weight_bytes(folder, torch.float32), stored_dtype(folder)) == before
     size = ModelSize.of(folder, read_config(folder, "m"))
     assert size.weight_bytes == sum(file.stat().st_size for file in folder.glob("model-*.safetensors"))
+
+
+def test_the_dtype_of_a_file_that_cannot_be_mapped_is_read_from_its_header(tmp_path: Path) -> None:
+    tensors = {"model.layers.0.weight": ("BF16", (2**19, 2**20)), "model.norm.weight": ("F32", (8,))}  # 1.1 TB
+    assert stored_dtype(sparse_checkpoint(tmp_path / "large", tensors)) == torch.bfloat16
+    words = {"layers.0.qweight": ("I32", (64, 64)), "layers.0.scales": ("F16", (2, 64))}
+    assert stored_dtype(sparse_checkpoint(tmp_path / "quantised", words)) == torch.float16
+    assert stored_dtype(sparse_checkpoint(tmp_path / "none", {"layers.0.qweight": ("I32", (8, 8))})) == torch.float32

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
 from prosafeprune.errors import InputError, first_line
@@ -32,6 +31,7 @@ from prosafeprune.model.quantised_copy import (
     require_blocks,
     return_freed_memory,
 )
+from prosafeprune.model.shard_header import read_shard_header
 from prosafeprune.model.source import quantisation_of, read_config
 from prosafeprune.progress import Reporter
 
@@ -244,23 +244,18 @@ def dtype_name(dtype: torch.dtype) -> str:
 def stored_dtype(folder: Path) -> torch.dtype:
     """Return the dtype that most weights on disk have; the one in config.json may be missing or wrong.
 
-    For a quantised model it is the dtype of the weights that are not quantised.
+    For a quantised model it is the dtype of the weights that are not quantised. Only headers are read: a file larger
+    than memory cannot always be mapped.
 
     Raises InputError when a shard cannot be read.
     """
-    sizes: dict[str, int] = {}
-    for file in shard_files(folder):  # others may be a variant in another dtype
-        try:
-            with safe_open(file, framework="pt") as shard:
-                for key in shard.keys():  # noqa: SIM118 - not a dictionary
-                    piece = shard.get_slice(key)
-                    size = math.prod(piece.get_shape())
-                    sizes[piece.get_dtype()] = sizes.get(piece.get_dtype(), 0) + size
-        except SafetensorError as error:
-            raise InputError(f"{file}: cannot be read as safetensors ({first_line(error)}). Fetch it again.") from error
     names = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-    known = {name: size for name, size in sizes.items() if name in names}
-    return names[max(known, key=lambda name: known[name])] if known else torch.float32
+    sizes = dict.fromkeys(names, 0)
+    for file in shard_files(folder):  # others may be a variant in another dtype
+        for entry in read_shard_header(file).tensors.values():
+            if entry.dtype in names:
+                sizes[entry.dtype] += math.prod(entry.shape)
+    return names[max(sizes, key=lambda name: sizes[name])]
 
 
 def cannot_load(name: str, error: Exception) -> InputError:

@@ -3,7 +3,7 @@
 Also the ``search`` command (:func:`run_search`), which ends with the plan.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,13 @@ from prosafeprune.files.cache import digest_of
 from prosafeprune.files.resumable_folder import differing, require_usable
 from prosafeprune.files.staging import require_outside
 from prosafeprune.files.user_path import user_path
-from prosafeprune.jobs.search import finished_search, require_resumable_search, search, search_identity
+from prosafeprune.jobs.search import (
+    finished_search,
+    identity_without_weights,
+    require_resumable_search,
+    search,
+    search_identity,
+)
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
@@ -40,8 +46,10 @@ from prosafeprune.setup.finished_search import (
     read_search,
     require_kept_search,
     require_one_plan,
+    require_same_companions,
     require_search_folder,
     require_search_of,
+    search_kept_under_name,
 )
 from prosafeprune.setup.load import LoadedRun, load_run, require_editable
 from prosafeprune.setup.prepare import PreparedRun, checkpoint_folder, given_plan, prepare_run
@@ -75,16 +83,20 @@ class KnownPlan:
     search: SearchRecord | None
     """Record of the finished search that found it."""
     folder: Path | None
-    """Folder of the search; None where the layers are given."""
+    """Folder of the search; None where the layers are given, or where a dry run finds no search in the cache."""
 
 
-def known_plan(prepared: PreparedRun, judge: str, search_folder: Path | None, choose: int | None) -> KnownPlan:
-    """Return the plan that the recipe gives, or that of a finished search with its record; no weight is read.
+def known_plan(
+    prepared: PreparedRun, judge: str, search_folder: Path | None, choose: int | None, *, hashed: bool = True
+) -> KnownPlan:
+    """Return the plan that the recipe gives, or that of a finished search with its record.
 
     Args:
         judge: the name of its judge.
         search_folder: folder of the search; None: that in the cache, where no layers are given.
         choose: number of the point of that search, however long it took; None: the one it selected.
+        hashed: whether a search is recognised by the hash of the weights, for which all of them are read. If not, it is
+            by the model's name and all else that it depends on.
 
     Raises:
         InputError: there is no such folder, search or point, it is another search, or the layers are given as well.
@@ -94,23 +106,34 @@ def known_plan(prepared: PreparedRun, judge: str, search_folder: Path | None, ch
     require_one_plan(recipe.layers, choose)
     if recipe.layers is not None:
         return KnownPlan(given_plan(recipe), None, None)
-    folder = search_folder or default_search_folder(prepared, judge)
+    identity = (search_identity if hashed else identity_without_weights)(prepared, judge)
+    folder = search_folder or _kept_folder(prepared, identity, hashed=hashed)
+    if choose is not None and search_folder is None:
+        require_kept_search(folder, recipe.model, choose)
+    if folder is None:
+        return KnownPlan(None, None, None)
     if choose is not None:
-        if search_folder is None:
-            require_kept_search(folder, recipe.model, choose)
         record = read_search(folder)
-        require_search_of(record, prepared.source.path, folder)
+        (require_search_of if hashed else require_same_companions)(record, prepared.source.path, folder)
         _warn_of_other_prompts(record, prepared, choose)
         return KnownPlan(plan_of_point(record, choose, folder), record, folder)
-    finished = finished_search(prepared, judge, folder)
+    finished = finished_search(recipe, identity, folder)
     if finished is None:
         require_search_folder(folder, recipe.model)
-        require_resumable_search(prepared, judge, folder)
+        require_resumable_search(identity, folder)
         return KnownPlan(None, None, folder)
+    made_on = "" if hashed else " Whether it was made on these weights is checked by the run, which hashes them."
     prepared.reporter.note(
-        f"This search is finished already: its plan is used, and its report is {folder / REPORT_FILE}."
+        f"This search is finished already: its plan is used, and its report is {folder / REPORT_FILE}.{made_on}"
     )
     return KnownPlan(_selected(finished, folder, prepared), finished, folder)
+
+
+def _kept_folder(prepared: PreparedRun, identity: Mapping[str, Any], *, hashed: bool) -> Path | None:
+    """Return the folder in the cache of a run's search; without the weights' hash None if none is known."""
+    if hashed:
+        return default_search_folder(prepared, identity)
+    return search_kept_under_name(prepared.source.name, identity)
 
 
 def _warn_of_other_prompts(record: SearchRecord, prepared: PreparedRun, choose: int) -> None:
@@ -212,22 +235,23 @@ def run_search(request: SearchRequest, folder: Path | None, reporter: Reporter, 
         if folder is not None:
             require_outside(user_path(folder).resolve(), prepared.source.path.resolve(), "base model's")
         judge = make_judge(prepared.recipe, prepared.reporter)
-        folder = folder or default_search_folder(prepared, judge.name)
-        finished = finished_search(prepared, judge.name, folder)
+        identity = search_identity(prepared, judge.name)
+        folder = folder or default_search_folder(prepared, identity)
+        finished = finished_search(prepared.recipe, identity, folder)
         if finished is not None:
             reporter.note("This search is finished already. A larger --budget resumes it.")
             return SearchResult(finished, folder)
         require_usable(folder)
-        require_resumable_search(prepared, judge.name, folder)
+        require_resumable_search(identity, folder)
         checkpoint = stack.enter_context(checkpoint_folder(prepared.source, prepared.output, prepared.reporter))
         run = load_run(prepared, checkpoint, judge)
         require_editable(run.anatomy)
         return SearchResult(search(run, folder).record, folder)
 
 
-def default_search_folder(prepared: PreparedRun, judge: str) -> Path:
+def default_search_folder(prepared: PreparedRun, identity: Mapping[str, Any]) -> Path:
     """Return the folder in the cache of a run's search: the same for every command that searches for the same.
 
-    ``judge`` is the name of the judge.
+    ``identity`` is all that the search depends on.
     """
-    return kept_search_folder(prepared.source.name, digest_of(search_identity(prepared, judge))[:12])
+    return kept_search_folder(prepared.source.name, digest_of(identity)[:12])

@@ -116,8 +116,9 @@ def found_plan(
         if request.search is None:
             _require_same_search(record, prepared, judge, folder)
     else:
-        folder = default_search_folder(prepared, judge.name)
-        record = finished_search(prepared, judge.name, folder) or _searched(prepared, model, judge, folder)
+        identity = search_identity(prepared, judge.name)
+        folder = default_search_folder(prepared, identity)
+        record = finished_search(recipe, identity, folder) or _searched(prepared, model, judge, folder)
         # The comparison resumes with the same plan, also where the cache is gone.
         own_folder.mkdir(exist_ok=True)
         write_whole(own_folder / RECORD, record.model_dump_json(indent=2) + "\n")

@@ -81,7 +81,7 @@ def planned(
     """
     prepared = prepare_run(recipe, output, overwrite, reporter)
     judge = make_judge(prepared.recipe, prepared.reporter)
-    return prepared, known_plan(prepared, judge.name, search, choose), judge.name
+    return prepared, known_plan(prepared, judge.name, search, choose, hashed=False), judge.name
 
 
 def dry_run(prepared: PreparedRun, known: KnownPlan, judge: str, *, search_only: bool = False) -> list[Grid]:
@@ -183,7 +183,7 @@ def _plan_in_words(recipe: Recipe, known: KnownPlan) -> str:
     if plan is None:
         most = "all" if recipe.strategy == "paper" else f"the best {recipe.confirmations}"
         effort = f"budget {recipe.budget}, {most} plans measured"
-        return f"searched for: {effort}; kept in {known.folder}"
+        return f"searched for: {effort}; kept in {known.folder or 'the cache'}"
     words = f"layers:strength {plan_layers(plan)}, {plan.operator_in_words}"
     return words if known.search is None else f"{words}, found by the search in {known.folder}"
 

@@ -5,7 +5,7 @@ scores in :mod:`prosafeprune.plan_search.scoring`.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,25 +85,31 @@ def search(run: LoadedRun, path: Path) -> FinishedSearch:
         return found
 
 
-def finished_search(prepared: PreparedRun, judge: str, path: Path) -> SearchRecord | None:
+def finished_search(recipe: Recipe, identity: Mapping[str, Any], path: Path) -> SearchRecord | None:
     """Return the record in ``path`` if it is of this search, finished with the same or more trials; None otherwise.
+
+    Args:
+        identity: what the search depends on.
 
     Raises:
         InputError: a file in the folder is damaged.
     """
     if not (path / FINISHED).is_file() or not (path / RECORD).is_file():
         return None
-    if differing(read_json_object(path / MADE_BY, "search folder"), search_identity(prepared, judge)):
+    if differing(read_json_object(path / MADE_BY, "search folder"), identity):
         return None
-    length, wanted = read_json_object(path / FINISHED, "search folder"), _length_settings(prepared.recipe)
+    length, wanted = read_json_object(path / FINISHED, "search folder"), _length_settings(recipe)
     if has_as_many_trials(str(length.get("budget")), wanted["budget"]):
         del wanted["budget"]
     return None if differing(length, wanted) else read_search(path)
 
 
-def require_resumable_search(prepared: PreparedRun, judge: str, path: Path) -> None:
-    """Raise InputError, before the model is loaded, when the folder ``path`` is not one that :func:`search` resumes."""
-    require_resumable(path, search_identity(prepared, judge), OTHER_SEARCH)
+def require_resumable_search(identity: Mapping[str, Any], path: Path) -> None:
+    """Raise InputError, before the model is loaded, when the folder ``path`` is not one that :func:`search` resumes.
+
+    ``identity`` is what the search depends on.
+    """
+    require_resumable(path, identity, OTHER_SEARCH)
 
 
 def has_as_many_trials(done: str, wanted: str) -> bool:
@@ -241,9 +247,13 @@ class _Search:
 
 def search_identity(prepared: PreparedRun, judge: str) -> dict[str, Any]:
     """Return what a search depends on, by which its folder is recognised; ``judge`` is the judge's name."""
+    return {"model": model_hash(prepared.source.path), **identity_without_weights(prepared, judge)}
+
+
+def identity_without_weights(prepared: PreparedRun, judge: str) -> dict[str, Any]:
+    """Return what a search depends on besides weights and config: hashing these reads the complete model."""
     recipe, choices = prepared.recipe, SearchChoices.of(prepared.recipe)
     return {
-        "model": model_hash(prepared.source.path),
         "companions": companions_hash(prepared.source.path),
         "calibration": {name.value: prompts.sha256 for name, prompts in prepared.calibration.items()},
         "validation": {name.value: prompts.sha256 for name, prompts in prepared.validation.items()},

@@ -2,14 +2,15 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.cache import cache_folder
-from prosafeprune.files.resumable_folder import differing
-from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
+from prosafeprune.files.resumable_folder import MADE_BY, differing
+from prosafeprune.files.text_file import MAX_JSON_BYTES, read_json_object, read_text_file
 from prosafeprune.files.versions import require_not_newer
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.companions import companions_hash
@@ -63,6 +64,20 @@ def kept_search_folder(model: str, digest: str) -> Path:
     return next(iter(sorted(folder.parent.glob(f"*-{digest}"))), folder)
 
 
+def search_kept_under_name(model: str, settings: Mapping[str, Any]) -> Path | None:
+    """Return the folder in the cache of the latest search made under a model's name and these settings.
+
+    Its weights may have been others: unlike :func:`kept_search_folder`, this reads none to find out.
+    """
+    found = []
+    for folder in _kept_folders(model):
+        with suppress(InputError, OSError):
+            made_by = folder / MADE_BY
+            if not differing(read_json_object(made_by, "search folder"), settings):
+                found.append((made_by.stat().st_mtime, folder))
+    return max(found)[1] if found else None
+
+
 def _named(model: str) -> str:
     """Return the beginning of the names of the folders of a model's searches."""
     return slug(short_name(model))
@@ -84,9 +99,9 @@ def require_kept_point(model: str, number: int) -> None:
         raise InputError(f"--choose {number}: the searches on {model} have the points 1 to {most}.")
 
 
-def require_kept_search(folder: Path, model: str, number: int) -> None:
+def require_kept_search(folder: Path | None, model: str, number: int) -> None:
     """Raise InputError when ``folder``, that of the cache for a run's settings, has no finished search."""
-    if (folder / RECORD).exists():
+    if folder is not None and (folder / RECORD).exists():
         return
     others = sorted(_readable(_kept_folders(model)))
     known = f" Of this model there are {', '.join(map(str, others))}." if others else ""
@@ -115,6 +130,11 @@ def require_search_of(record: SearchRecord, model: Path, folder: Path) -> None:
     """Raise InputError unless the search in ``folder`` was on this model, with the same files next to its weights."""
     if record.made_by.get("model") != model_hash(model):
         raise InputError(f"{folder}: is a search on another model. Give the model it was made for.")
+    require_same_companions(record, model, folder)
+
+
+def require_same_companions(record: SearchRecord, model: Path, folder: Path) -> None:
+    """Raise InputError when the search in ``folder`` was made with other files next to the weights."""
     if differing(record.made_by, {"companions": companions_hash(model)}):
         raise InputError(
             f"{folder}: is a search on this model with another tokenizer, chat template or generation config. Restore "

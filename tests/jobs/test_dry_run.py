@@ -1,0 +1,71 @@
+"""A dry run reads headers alone, whatever it is asked about."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers.fixture_types import Make, Run
+from helpers.sparse_checkpoints import refuse_to_read_data, sparse_checkpoint
+
+LARGE = {
+    "model.embed_tokens.weight": ("BF16", (128, 64)),
+    "model.layers.0.mlp.up_proj.weight": ("BF16", (2**19, 2**20)),  # 1.1 TB
+    "model.layers.1.mlp.up_proj.weight": ("BF16", (64, 64)),
+}
+
+
+@pytest.fixture
+def large(checkpoint: Make, tmp_path: Path) -> Path:
+    """A model of 1.1 TB, of which only the files next to the weights and the header are real."""
+    folder = Path(shutil.copytree(checkpoint("llama"), tmp_path / "large"))
+    (folder / "model.safetensors").unlink()
+    return sparse_checkpoint(folder, LARGE)
+
+
+@pytest.mark.parametrize("command", ["prune", "search"])
+@pytest.mark.usefixtures("few_prompts")
+def test_a_search_is_not_looked_for_by_the_hash_of_the_weights(
+    command: str, run: Run, large: Path, search_options: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_to_read_data(monkeypatch)
+    out, _ = run.ok(command, large, *search_options, "--dry-run")
+    assert "kept in the cache" in " ".join(out.split())
+    assert "1.1 TB" in out or "1099.5 GB" in out
+    run.refused("Run prosafeprune search first", "prune", large, *search_options, "--choose", 1, "--dry-run")
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_a_kept_search_is_found_by_name_and_settings(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Path(shutil.copytree(checkpoint("llama"), tmp_path / "named"))
+    run.ok("search", model, *search_options)
+    other = Path(shutil.copytree(model, tmp_path / "another"))
+    chosen = ["--choose", 1, "--dry-run"]
+    refuse_to_read_data(monkeypatch)
+    out, _ = run.ok("prune", model, *search_options, *chosen)
+    assert "found by the search in" in " ".join(out.split())
+    run.refused("no search with these settings is finished", "prune", model, *search_options, "--rank", 3, *chosen)
+    out, _ = run.ok("prune", other, *search_options, "--dry-run")
+    assert "kept in the cache" in " ".join(out.split())
+    (model / "generation_config.json").write_text('{"temperature": 0.5}')
+    run.refused("no search with these settings is finished", "prune", model, *search_options, *chosen)
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_a_named_search_is_checked_as_far_as_headers_go(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prosafeprune.jobs.search.select_point", lambda *_: 1)
+    model = Path(shutil.copytree(checkpoint("llama"), tmp_path / "named"))
+    named = ["prune", model, "--search", tmp_path / "search", *search_options, "--dry-run"]
+    run.ok("search", model, "-o", tmp_path / "search", *search_options)
+    refuse_to_read_data(monkeypatch)
+    _, err = run.ok(*named)
+    assert "is checked by the run, which hashes them" in " ".join(err.split())
+    run.ok(*named, "--choose", 1)
+    (model / "generation_config.json").write_text('{"temperature": 0.5}')
+    run.refused("was made with other settings (companions", *named)
+    run.refused("another tokenizer, chat template or generation config", *named, "--choose", 1)

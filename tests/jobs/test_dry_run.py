@@ -6,8 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import transformers
 from helpers.fixture_types import Make, Run
+from helpers.gguf_files import gguf_metadata, gguf_tensors, write_gguf
+from helpers.quantised_checkpoints import dense_checkpoint, quantised_checkpoint
 from helpers.sparse_checkpoints import refuse_to_read_data, sparse_checkpoint
+from helpers.tiny_models import make_tokenizer
 
 LARGE = {
     "model.embed_tokens.weight": ("BF16", (128, 64)),
@@ -69,3 +73,44 @@ def test_a_named_search_is_checked_as_far_as_headers_go(
     (model / "generation_config.json").write_text('{"temperature": 0.5}')
     run.refused("was made with other settings (companions", *named)
     run.refused("another tokenizer, chat template or generation config", *named, "--choose", 1)
+
+
+def test_a_mixture_of_experts_has_no_row_for_an_adapter(run: Run, checkpoint: Make) -> None:
+    out, _ = run.ok("prune", checkpoint("llama"), "--layers", 1, "--dry-run")
+    assert "given layers, adapter" in out
+    out, _ = run.ok("prune", checkpoint("qwen3_moe"), "--layers", 1, "--dry-run")
+    assert "given layers, adapter" not in out
+    assert "No adapter: model.layers.1.mlp.experts.0.gate: is not a linear layer" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_an_adapter_that_cannot_be_is_refused_before_anything_is_converted_or_loaded(
+    more: list[str], run: Run, checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for done in ("checkpoint_folder", "load_run"):
+        monkeypatch.setattr(f"prosafeprune.jobs.prune.{done}", lambda *_: pytest.fail("converted or loaded"))
+    asked = ["prune", checkpoint("qwen3_moe"), "--layers", 1, "--format", "adapter", "-o", tmp_path / "out", *more]
+    run.refused("mlp.experts.0.gate: is not a linear layer, so an adapter cannot hold its edit", *asked)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_quantised_model_runs_in_as_much_memory_as_its_16_bit_form(run: Run, tmp_path: Path) -> None:
+    quantised, dense = quantised_checkpoint(tmp_path, "gptq")
+    options = ["--layers", 1, "--rank", 4, "--dry-run"]
+    shown = {folder: run.ok("prune", folder, *options)[0] for folder in (quantised, dense)}
+    memory = [next(line for line in out.splitlines() if "Memory: about" in line) for out in shown.values()]
+    assert memory[0] == memory[1]
+    assert "in 16 bits" in shown[quantised] and "conversion to 16 bits" in shown[quantised]
+    assert "in 16 bits" not in shown[dense]
+    assert "given layers, --dequantise" in shown[quantised]
+    assert "The model is first written in 16 bits" in " ".join(shown[quantised].split())
+
+
+def test_a_gguf_has_its_own_ways(run: Run, tmp_path: Path) -> None:
+    model = transformers.AutoModelForCausalLM.from_pretrained(dense_checkpoint(tmp_path / "dense"))
+    metadata, tensors = gguf_metadata(model.config) | {"rope.dimension_count": 16}, gguf_tensors(model, "llama")
+    file = write_gguf(tmp_path / "tiny.gguf", "llama", metadata, tensors, tokenizer=make_tokenizer())
+    out, _ = run.ok("prune", file, "--layers", 1, "--dry-run")
+    shown = " ".join(out.split())
+    assert "3 layers" in shown and "in 16 bits" in shown
+    assert "given layers, gguf" in shown and "--memory low" not in shown

@@ -24,7 +24,7 @@ from prosafeprune.model.loading import stored_dtype
 from prosafeprune.model.model_files import checkpoint_bytes, require_bounded_config
 from prosafeprune.model.shard_header import read_shard_header
 from prosafeprune.model.source import find_source, is_adapter_folder, read_config
-from prosafeprune.setup.model_size import ModelSize
+from prosafeprune.setup.model_size import ModelShape
 
 
 @pytest.fixture
@@ -234,8 +234,8 @@ def test_weights_in_another_form_take_no_room_in_the_output_and_in_memory(folder
     save_file({name: tensor.half() for name, tensor in whole.items()}, folder / "model.fp16.safetensors")
     (folder / "pytorch_model.bin").write_bytes(b"weights" * 10_000)
     assert (checkpoint_bytes(folder), weight_bytes(folder, torch.float32), stored_dtype(folder)) == before
-    size = ModelSize.of(folder, read_config(folder, "m"))
-    assert size.weight_bytes == sum(file.stat().st_size for file in folder.glob("model-*.safetensors"))
+    size = ModelShape.of_folder(folder, read_config(folder, "m")).size
+    assert size.weight_bytes == sum(tensor.nbytes for tensor in whole.values())
 
 
 def test_the_dtype_of_a_file_that_cannot_be_mapped_is_read_from_its_header(tmp_path: Path) -> None:

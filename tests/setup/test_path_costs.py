@@ -15,7 +15,9 @@ from prosafeprune.setup.workload import Speed, Stage
 def test_each_way_costs_what_it_does() -> None:
     shape = ModelShape.of_tensors(TENSORS, CONFIG)
     stages = {"search": [Stage("search", 100, 10)], "layers": [Stage("activations", 10), Stage("answers", 20, 5)]}
-    search, in_8, in_4, layers, adapter, low = path_costs(shape, stages, Speed(10, 1), prompts=10, layers=1, rank=2)
+    search, in_8, in_4, layers, adapter, low, served = path_costs(
+        shape, stages, Speed(10, 1), prompts=10, layers=1, rank=2
+    )
     edit = FLOAT32 * COPIES_OF_A_MATRIX * 128
     assert layers.memory == LIBRARY_BYTES + 2112 + edit + shape.inputs(1, 10)
     assert search.memory - layers.memory == shape.inputs(1, 10)  # of the other layer
@@ -30,7 +32,8 @@ def test_each_way_costs_what_it_does() -> None:
     assert scored[3].memory == layers.memory + 5  # in place of the matrix, which is edited at another time
     on_gpu = path_costs(shape, stages, Speed(10, 1), prompts=10, layers=1, rank=2, on_gpu=True)
     assert on_gpu[3].memory == layers.memory - LIBRARY_BYTES
-    assert on_gpu[-1].memory == low.memory
+    assert on_gpu[-2].memory == low.memory
+    assert (served.memory, served.disk, served.read) == (low.memory, 2112, 5 * 2112)
     assert search.seconds == pytest.approx(20, abs=0.01)
     assert layers.seconds == pytest.approx(1 + 2 + 5, abs=0.01)
     assert low.seconds == pytest.approx(1, abs=0.01)
@@ -48,7 +51,7 @@ def test_low_memory_agrees_with_what_was_measured_on_13_gb() -> None:
     config = {"num_hidden_layers": 32, "hidden_size": hidden, "intermediate_size": inner}
     shape = ModelShape.of_tensors(tensors, config)
     speed = Speed(1e9, 1e9)
-    *_, low = path_costs(shape, {"search": [], "layers": []}, speed, prompts=24, layers=2, rank=16)
+    *_, low, _ = path_costs(shape, {"search": [], "layers": []}, speed, prompts=24, layers=2, rank=16)
     assert low.memory == pytest.approx(1.70e9, rel=0.15)  # docs/large_models.md
     assert low.seconds == pytest.approx(159, rel=0.15)
 
@@ -67,5 +70,6 @@ def test_inputs_of_many_experts_are_in_a_temporary_file_not_in_memory() -> None:
     assert [cost.disk - output for cost in costs if "adapter" not in cost.name] == [
         *[10 * of_experts] * 3,
         2 * of_experts,
+        of_experts,
         of_experts,
     ]

@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 from helpers.estimates import prepared_run
 from helpers.fixture_types import Make
+from safetensors.torch import load_file
 
 from prosafeprune.judges.base_model_likelihood import LOGITS_AT_ONCE
 from prosafeprune.model.batches import FIRST_BATCH
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.requests.recipe import make_recipe
-from prosafeprune.setup.model_size import ModelSize
+from prosafeprune.setup.model_size import ModelShape, ModelSize
 from prosafeprune.setup.prepare import given_plan
 from prosafeprune.setup.run_memory import (
     COPIES_OF_LOGITS,
@@ -27,8 +28,9 @@ from prosafeprune.setup.run_memory import (
 def test_memory_is_weights_and_the_inputs_of_the_planned_layers(checkpoint: Make) -> None:
     folder = checkpoint("llama")
     config = json.loads((folder / "config.json").read_text())
-    size = ModelSize.of(folder, config)
-    assert size.weight_bytes == (folder / "model.safetensors").stat().st_size
+    size = ModelShape.of_folder(folder, config).size
+    tensors = load_file(folder / "model.safetensors").values()
+    assert size.weight_bytes == sum(tensor.nbytes for tensor in tensors)
     assert (size.layers, size.hidden, size.inner) == (3, config["hidden_size"], config["intermediate_size"])
     made = prepared_run(folder, layers="0-1")
     prompts = sum(map(len, made.calibration.values()))
@@ -41,7 +43,7 @@ def test_memory_is_weights_and_the_inputs_of_the_planned_layers(checkpoint: Make
     assert without == LIBRARY_BYTES + running
     large = replace(size, weight_bytes=10**12)  # its file's pages take more than all that follows
     assert memory_needed(made, given_plan(made.recipe), large, 2.0) == 3e12 + LIBRARY_BYTES
-    assert memory_needed(made, None, ModelSize.of(folder, {})) is None
+    assert memory_needed(made, None, ModelShape.of_folder(folder, {}).size) is None
 
 
 def test_logits_are_capped_unless_the_batch_is_given_or_one_answer_takes_more() -> None:

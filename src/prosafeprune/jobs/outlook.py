@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from prosafeprune.checkpoint.conversion import converted_bytes, converted_dtype
 from prosafeprune.jobs.calibrated_plan import KnownPlan, known_plan
+from prosafeprune.jobs.ways_of_pruning import ways_grid
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.chat_template import render, set_thinking
 from prosafeprune.model.device_placement import choose_device, device_name
-from prosafeprune.model.loading import choose_dtype, dtype_name, load_tokenizer, stored_dtype
+from prosafeprune.model.loading import choose_dtype, dtype_name, load_tokenizer
 from prosafeprune.model.source import ModelSource, early_config
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptSet
@@ -20,17 +18,16 @@ from prosafeprune.report.grid import Grid
 from prosafeprune.report.plan_facts import plan_layers
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.setup.adapter_support import require_adapter_support
 from prosafeprune.setup.load import LoadedRun
 from prosafeprune.setup.machine import free_disk, measure_speed
-from prosafeprune.setup.model_size import ModelShape, ModelSize
-from prosafeprune.setup.path_costs import path_costs
+from prosafeprune.setup.model_size import ModelShape
 from prosafeprune.setup.prepare import PreparedRun, bytes_needed, prepare_run
-from prosafeprune.setup.run_memory import memory_needed, scoring_memory
+from prosafeprune.setup.run_memory import memory_needed
+from prosafeprune.setup.source_shape import SourceShape
 from prosafeprune.setup.workload import Cost, Speed, Stage, stages_of
 from prosafeprune.text import data_size, duration
 
-FEW_LAYERS = 6
-"""Layers of a plan that is not known yet."""
 LONG_RUN = 3600.0
 """Seconds from which settings for a shorter run are named."""
 SHORTER = {"samples": 160, "confirmations": 2, "max_new_tokens": 48, "test_samples": 100}
@@ -80,84 +77,47 @@ def planned(
         NoPlanError: the search is finished and found no plan.
     """
     prepared = prepare_run(recipe, output, overwrite, reporter)
+    if recipe.format == "adapter":
+        require_adapter_support(prepared.source, trust_remote_code=recipe.trust_remote_code)
     judge = make_judge(prepared.recipe, prepared.reporter)
     return prepared, known_plan(prepared, judge.name, search, choose, hashed=False), judge.name
 
 
 def dry_run(prepared: PreparedRun, known: KnownPlan, judge: str, *, search_only: bool = False) -> list[Grid]:
     """Return what a run would do, as tables: plan and sizes, prompts, and the time of each stage."""
-    model = ModelSize.of(prepared.source.path, early_config(prepared.recipe.model, prepared.recipe.revision) or {})
-    if prepared.source.is_converted:
-        model = replace(model, weight_bytes=converted_bytes(prepared.source))
-    facts = _facts(prepared, model, known, judge, search_only)
-    stages = stages_of(prepared, known.plan, model.layers, search_only=search_only)
-    speed = speed_on(prepared.source, prepared.recipe)
+    found = SourceShape.of(prepared.source)
+    facts = _facts(prepared, found, known, judge, search_only)
+    stages = stages_of(prepared, known.plan, found.shape.size.layers, search_only=search_only)
+    speed = _speed(found, prepared.recipe)
     tables = [
         Grid("Nothing is loaded or written", ["", ""], facts),
         _prompts(prepared, is_searched=known.plan is None, search_only=search_only),
-        _times(prepared, known.plan, model, stages, speed, search_only=search_only),
+        _times(prepared, known.plan, found, stages, speed, search_only=search_only),
     ]
-    return tables if search_only or prepared.source.is_gguf else [*tables, _ways(prepared, known.plan, model, speed)]
+    return tables if search_only else [*tables, ways_grid(prepared, known.plan, found, speed)]
 
 
 def speed_on(source: ModelSource, options: ModelOptions) -> Speed:
     """Return the speed of a model on this machine, of a mixture of experts by the weights that a token passes."""
-    config, device = early_config(str(source.path), None) or {}, choose_device(options.device)
-    if source.is_converted:
-        stored = converted_dtype(source)
-        size = ModelSize.of(source.path, config)
-        passed = size.passed(converted_bytes(source) / stored.itemsize)
-        return measure_speed(passed, size.hidden, choose_dtype(options.dtype, stored, device), device)
-    shape = ModelShape.of_folder(source.path, config)
-    run_dtype = choose_dtype(options.dtype, stored_dtype(source.path), device)
-    return measure_speed(shape.passed, shape.size.hidden, run_dtype, device)
+    return _speed(SourceShape.of(source), options)
 
 
-def _ways(prepared: PreparedRun, plan: Plan | None, model: ModelSize, speed: Speed) -> Grid:
-    """Return what each way of pruning takes."""
-    recipe, device = prepared.recipe, choose_device(prepared.recipe.device)
-    shape = ModelShape.of_folder(prepared.source.path, early_config(recipe.model, recipe.revision) or {})
-    stored = stored_dtype(prepared.source.path)
-    run_dtype = choose_dtype(recipe.dtype, stored, device)
-    count = model.layers or 1
-    given = plan or Plan(layers=tuple(range(count // 2, min(count, count // 2 + FEW_LAYERS))), rank=recipe.rank)
-    stages = {"search": stages_of(prepared, None, count), "layers": stages_of(prepared, given, count)}
-    costs = path_costs(
-        shape,
-        stages,
-        speed,
-        prompts=sum(map(len, prepared.calibration.values())),
-        layers=len(given.layers),
-        rank=given.rank,
-        ratio=run_dtype.itemsize / stored.itemsize,
-        scoring=scoring_memory(recipe, model, on_gpu=device.type == "cuda", number_bytes=run_dtype.itemsize),
-        on_gpu=device.type == "cuda",
-    )
-    rows = [
-        [
-            *(cost.name, data_size(cost.memory), data_size(cost.disk), data_size(cost.read)),
-            duration(cost.seconds) if cost.seconds is not None else "not measured",
-        ]
-        for cost in costs
-    ]
-    note = f"From config.json and the headers of the weights; given layers: {len(given.layers)}."
-    asked = f"{'search' if plan is None else 'given layers'}, {recipe.format}"
-    marked = [] if recipe.load or recipe.memory == "low" else [i for i, cost in enumerate(costs) if cost.name == asked]
-    return Grid("What each way takes", ["way", "memory", "disk", "read", "time"], rows, [note], marked=marked)
+def _speed(found: SourceShape, options: ModelOptions) -> Speed:
+    device = choose_device(options.device)
+    run_dtype = choose_dtype(options.dtype, found.dtype, device)
+    return measure_speed(found.shape.passed, found.shape.size.hidden, run_dtype, device)
 
 
-def _bytes_per_weight(folder: Path | None, stored: torch.dtype, run_dtype: torch.dtype, load: str | None) -> float:
-    """Return the bytes of the weights as they run over those on disk."""
-    ratio = run_dtype.itemsize / stored.itemsize
-    if load is None or folder is None:
-        return ratio
-    return ModelShape.of_folder(folder, early_config(str(folder), None) or {}).bytes_per_weight(ratio, load)
-
-
-def _facts(prepared: PreparedRun, model: ModelSize, known: KnownPlan, judge: str, search_only: bool) -> list[list[str]]:
+def _facts(
+    prepared: PreparedRun, found: SourceShape, known: KnownPlan, judge: str, search_only: bool
+) -> list[list[str]]:
     recipe = prepared.recipe
+    size = found.shape.size
+    weights = f"{data_size(size.weight_bytes)} of weights"
+    if found.conversion is not None:
+        weights = f"{data_size(found.conversion.stored)} of weights, {data_size(size.weight_bytes)} in 16 bits"
     rows = [
-        ["model", f"{prepared.source.name}: {model.layers or '?'} layers, {data_size(model.weight_bytes)} of weights"],
+        ["model", f"{prepared.source.name}: {size.layers or '?'} layers, {weights}"],
         ["plan", _plan_in_words(recipe, known)],
         *_measuring(recipe, judge),
     ]
@@ -211,7 +171,7 @@ def _prompts(prepared: PreparedRun, *, is_searched: bool, search_only: bool) -> 
 def _times(
     prepared: PreparedRun,
     plan: Plan | None,
-    model: ModelSize,
+    found: SourceShape,
     stages: Sequence[Stage],
     speed: Speed,
     *,
@@ -219,15 +179,14 @@ def _times(
 ) -> Grid:
     recipe = prepared.recipe
     device = choose_device(recipe.device)
-    stored = converted_dtype(prepared.source) if prepared.source.is_converted else stored_dtype(prepared.source.path)
-    run_dtype = choose_dtype(recipe.dtype, stored, device)
-    loading = model.weight_bytes / LOADED_PER_SECOND
-    # What is converted has no headers to read yet.
-    folder = None if prepared.source.is_converted else prepared.source.path
-    ratio = _bytes_per_weight(folder, stored, run_dtype, recipe.load)
+    model, run_dtype = found.shape.size, choose_dtype(recipe.dtype, found.dtype, device)
+    before = {"loading": model.weight_bytes / LOADED_PER_SECOND}
+    if found.conversion is not None:
+        before = {"conversion to 16 bits": found.conversion.seconds(model.weight_bytes), **before}
+    ratio = found.shape.bytes_per_weight(run_dtype.itemsize / found.dtype.itemsize, recipe.load)
     memory = memory_needed(prepared, plan, model, ratio, on_gpu=device.type == "cuda", number_bytes=run_dtype.itemsize)
     cost = Cost.estimated(stages, speed, memory)
-    times = {"loading": loading, **cost.stages, "all, at most about": loading + cost.seconds}
+    times = {**before, **cost.stages, "all, at most about": sum(before.values()) + cost.seconds}
     rows = [[name, duration(seconds)] for name, seconds in times.items()]
     copied = f" A copy in {recipe.load[0]} bits (--load) takes longer." if recipe.load is not None else ""
     notes = [f"Computed from a second of matrix products in {dtype_name(run_dtype)} on {device_name(device)}.{copied}"]

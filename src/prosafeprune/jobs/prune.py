@@ -39,6 +39,7 @@ from prosafeprune.report.rate_figure import SHARE_FILE, share_image
 from prosafeprune.report.record import Record, UnmeasuredRecord, model_record, shareable
 from prosafeprune.report.run_record import run_record
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.setup.adapter_support import require_adapter_support
 from prosafeprune.setup.calibrate import calibrate
 from prosafeprune.setup.load import LoadedRun, load_run, require_layers
 from prosafeprune.setup.machine import peak_memory
@@ -82,13 +83,15 @@ def run_prune(
         conditions = Conditions.of(judge.name, recipe)
         if prepared.earlier is not None:
             prepared.earlier.require_comparable(conditions)
+        if recipe.format == "adapter":
+            require_adapter_support(prepared.source, trust_remote_code=recipe.trust_remote_code)
         known = known_plan(prepared, judge.name, search_folder, choose)
         stack.enter_context(claimed_output(prepared.output, overwrite))
         folder = stack.enter_context(checkpoint_folder(prepared.source, prepared.output, prepared.reporter))
         run = load_run(prepared, folder, judge)
         require_polishable(run)
         ancestor = first_ancestor(run.source.path, lineage, conditions)
-        if recipe.format == "adapter":
+        if recipe.format == "adapter" and prepared.source.is_gguf:  # its architecture is known now
             require_adaptable(run.anatomy)
         result, edits = _prune_in_memory(run, folder, known, lineage, ancestor, timed)
         if run.output is None:

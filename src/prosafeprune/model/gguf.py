@@ -48,6 +48,37 @@ def converted_bytes(gguf: Path) -> int:
     return 2 * elements + (sum(part.stat().st_size for part in parts) if len(parts) > 1 else 0)
 
 
+def gguf_shapes(gguf: Path) -> dict[str, tuple[tuple[int, ...], int]]:
+    """Return shape and bytes of a GGUF's tensors in float16, by name, from its header; experts are in ``.experts.``.
+
+    Raises:
+        InputError: it is not a GGUF, is truncated, or a part is missing.
+    """
+    return {
+        tensor.name.replace("_exps.", ".experts."): (tuple(map(int, tensor.shape[::-1])), 2 * int(tensor.n_elements))
+        for part in gguf_parts(gguf)
+        for tensor in open_gguf(part).tensors
+    }
+
+
+def gguf_config(gguf: Path) -> dict[str, Any]:
+    """Return the model config that transformers makes of a GGUF's metadata.
+
+    Raises InputError when it does not know the architecture.
+    """
+    import transformers
+
+    first = gguf_parts(gguf)[0]
+    try:
+        config = transformers.AutoConfig.from_pretrained(str(first.parent), gguf_file=first.name)
+    except Exception as error:
+        raise InputError(
+            f"{gguf}: could not be read as a GGUF model ({short_reason(error)}). Fetch it again."
+        ) from error
+    found: dict[str, Any] = config.to_dict()
+    return found
+
+
 def read_gguf(gguf: Path, scratch: Path | None = None) -> tuple[Any, Any]:
     """Return the model in ``gguf``, dequantised to float16, and its tokenizer.
 

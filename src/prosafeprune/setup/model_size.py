@@ -39,12 +39,6 @@ class ModelSize:
     """Whether one table is both the input embeddings and the output matrix."""
 
     @classmethod
-    def of(cls, folder: Path, config: Mapping[str, Any]) -> ModelSize:
-        """Return the size of the model in a folder, or in a GGUF file, given its config.json."""
-        files = [folder] if folder.is_file() else shard_files(folder)
-        return cls.of_bytes(sum(file.stat().st_size for file in files), config)
-
-    @classmethod
     def of_bytes(cls, weight_bytes: int, config: Mapping[str, Any]) -> ModelSize:
         """Return the size of a model with ``weight_bytes`` of weights, given its config.json."""
         known = {**config, **text_config(config)}

@@ -23,19 +23,26 @@ CONFIG_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """A tensor to write."""
+class Entry:
+    """A tensor of the 16-bit checkpoint."""
 
     name: str
     dtype: str
     content: StoredTensor | DequantisedMatrix
 
     @property
+    def is_dequantised(self) -> bool:
+        """Whether it is computed, and not copied."""
+        return isinstance(self.content, DequantisedMatrix)
+
+    @property
     def shape(self) -> tuple[int, ...]:
+        """Its shape."""
         return self.content.shape
 
     @property
     def size(self) -> int:
+        """Its bytes."""
         if isinstance(self.content, StoredTensor):
             return self.content.end - self.content.start
         return torch.Size(self.shape).numel() * DTYPES[self.dtype].itemsize
@@ -69,13 +76,18 @@ def dequantise_checkpoint(folder: Path, name: str, output: Path, reporter: Repor
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"{output}: {name} could not be dequantised there ({reason}). Free some space.") from error
-    matrices = sum(isinstance(entry.content, DequantisedMatrix) for entries in shards.values() for entry in entries)
+    matrices = sum(entry.is_dequantised for entries in shards.values() for entry in entries)
     reporter.note(f"{matrices} matrices, quantised by {method}, are dequantised.")
 
 
 def dequantised_bytes(folder: Path, name: str) -> int:
     """Return the disk space of the 16-bit weights. Raises InputError when the format cannot be read."""
-    return sum(entry.size for entries in _shards(folder, name).values() for entry in entries)
+    return sum(entry.size for entry in dequantised_entries(folder, name))
+
+
+def dequantised_entries(folder: Path, name: str) -> list[Entry]:
+    """Return the tensors that the 16-bit checkpoint will hold. Raises InputError when the format cannot be read."""
+    return [entry for entries in _shards(folder, name).values() for entry in entries]
 
 
 def dequantised_dtype(folder: Path, name: str) -> torch.dtype:
@@ -83,19 +95,19 @@ def dequantised_dtype(folder: Path, name: str) -> torch.dtype:
     return DTYPES[_dtype(read_config(folder, name))]
 
 
-def _shards(folder: Path, name: str) -> dict[str, list[_Entry]]:
+def _shards(folder: Path, name: str) -> dict[str, list[Entry]]:
     """Return what each shard will hold, by its file name."""
     dtype = _dtype(read_config(folder, name))
     tensors, layout = find_layout(folder, name)
-    entries = [_Entry(key, tensor.dtype, tensor) for key, tensor in copied_tensors(tensors, layout).items()]
-    entries += [_Entry(key, dtype, matrix) for key, matrix in layout.matrices.items()]
-    shards: dict[str, list[_Entry]] = {}
+    entries = [Entry(key, tensor.dtype, tensor) for key, tensor in copied_tensors(tensors, layout).items()]
+    entries += [Entry(key, dtype, matrix) for key, matrix in layout.matrices.items()]
+    shards: dict[str, list[Entry]] = {}
     for entry in sorted(entries, key=lambda entry: (_stored(entry).file.name, _stored(entry).start)):
         shards.setdefault(_stored(entry).file.name, []).append(entry)
     return shards if (folder / INDEX).exists() else _renamed(shards)
 
 
-def _renamed(shards: dict[str, list[_Entry]]) -> dict[str, list[_Entry]]:
+def _renamed(shards: dict[str, list[Entry]]) -> dict[str, list[Entry]]:
     """Return the shards by the names that transformers gives them."""
     if len(shards) == 1:
         return {SINGLE_FILE: next(iter(shards.values()))}
@@ -103,7 +115,7 @@ def _renamed(shards: dict[str, list[_Entry]]) -> dict[str, list[_Entry]]:
     return {f"model-{number:05}-of-{len(shards):05}.safetensors": entries for number, entries in named}
 
 
-def _stored(entry: _Entry) -> StoredTensor:
+def _stored(entry: Entry) -> StoredTensor:
     return entry.content if isinstance(entry.content, StoredTensor) else entry.content.stored
 
 
@@ -115,7 +127,7 @@ def _dtype(config: dict[str, Any]) -> str:
     return "BF16"
 
 
-def _header(entries: Iterable[_Entry]) -> bytes:
+def _header(entries: Iterable[Entry]) -> bytes:
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for entry in entries:
@@ -126,7 +138,7 @@ def _header(entries: Iterable[_Entry]) -> bytes:
     return len(raw).to_bytes(8, "little") + raw
 
 
-def _content(entry: _Entry, name: str) -> Iterable[bytes]:
+def _content(entry: Entry, name: str) -> Iterable[bytes]:
     if isinstance(entry.content, StoredTensor):
         with entry.content.file.open("rb") as stream:
             stream.seek(entry.content.start)
@@ -161,7 +173,7 @@ def _write_config(folder: Path) -> None:
         (folder / left).unlink(missing_ok=True)
 
 
-def _write_index(folder: Path, shards: dict[str, list[_Entry]]) -> None:
+def _write_index(folder: Path, shards: dict[str, list[Entry]]) -> None:
     if len(shards) == 1 and not (folder / INDEX).exists():
         return
     index = {

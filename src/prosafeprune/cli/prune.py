@@ -252,16 +252,17 @@ def show_dry_run(
     search_only: bool = False,
 ) -> None:
     """Print what a run would do, and what it costs."""
-    from prosafeprune.setup.prepare import check_early
+    from prosafeprune.setup.prepare import base_without_weights, check_early
 
-    check_early(asked, output, overwrite=overwrite, search=search, choose=choose)
-    from prosafeprune.jobs.outlook import dry_run, planned
+    with base_without_weights(asked) as source:
+        named: dict[str, Any] = {"overwrite": overwrite, "search": search, "choose": choose, "source": source}
+        check_early(asked, output, **named)
+        from prosafeprune.jobs.outlook import dry_run, planned
 
-    def outlook(reporter: "Reporter") -> "list[Grid]":
-        run_planned = planned(asked, output, overwrite=overwrite, search=search, choose=choose, reporter=reporter)
-        return dry_run(*run_planned, search_only=search_only)
+        def outlook(reporter: "Reporter") -> "list[Grid]":
+            return dry_run(*planned(asked, output, **named, reporter=reporter), search_only=search_only)
 
-    print_tables(outlook)
+        print_tables(outlook)
 
 
 def _run_unmeasured(asked: Recipe, output: Path | None, *, overwrite: bool, as_json: bool) -> None:

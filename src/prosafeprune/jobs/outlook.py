@@ -68,15 +68,19 @@ def planned(
     overwrite: bool = False,
     search: Path | None = None,
     choose: int | None = None,
+    source: ModelSource | None = None,
     reporter: Reporter,
 ) -> tuple[PreparedRun, KnownPlan, str]:
     """Return the run that ``run_prune`` would make of these arguments, its plan, and the name of its judge.
+
+    Args:
+        source: the base model, if it was found before.
 
     Raises:
         InputError: as ``run_prune`` would before it loads the model.
         NoPlanError: the search is finished and found no plan.
     """
-    prepared = prepare_run(recipe, output, overwrite, reporter)
+    prepared = prepare_run(recipe, output, overwrite, reporter, source=source)
     if recipe.format == "adapter":
         require_adapter_support(prepared.source, trust_remote_code=recipe.trust_remote_code)
     judge = make_judge(prepared.recipe, prepared.reporter)

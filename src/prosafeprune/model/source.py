@@ -26,6 +26,8 @@ from prosafeprune.model.shard_header import ShardHeader, read_shard_header
 
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.md", "*.py"]
 HUB_FILES += ["LICENSE*", "NOTICE*", "*POLICY*", "prosafeprune_answers.jsonl"]
+IGNORED_AT_HUB = "consolidated"
+"""Beginning of the names of files with the same weights in another form."""
 PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 HASHED_AT_ONCE = 2**24
 CLOCK_TICK = 0.1
@@ -121,17 +123,19 @@ def is_hub_id(model: str) -> bool:
     return model.count("/") <= 1 and not model.startswith((".", "/", "~")) and not model.lower().endswith(".gguf")
 
 
-def fetch_from_hub(model: str, revision: str | None) -> Path:
-    """Return the folder of a hub model or adapter, downloading missing files. Raises InputError when that fails."""
+def fetch_from_hub(model: str, revision: str | None, *, weights: bool = True) -> Path:
+    """Return the folder of a hub model or adapter, downloading missing files. Raises InputError when that fails.
+
+    Without ``weights``, the folder has only those shards that were there before.
+    """
     from huggingface_hub import snapshot_download
 
     # Without a network, the client would retry for half a minute before it looks into its cache.
     offline: dict[str, Any] = {} if hub_is_reachable() else {"local_files_only": True}
     try:
+        ignored = [f"{IGNORED_AT_HUB}*", "*/*", *([] if weights else ["*.safetensors"])]
         return Path(
-            snapshot_download(
-                model, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=["consolidated*", "*/*"], **offline
-            )
+            snapshot_download(model, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=ignored, **offline)
         )
     except Exception as error:
         reason = "no network, and it is not in the hub's cache" if offline else first_line(error)

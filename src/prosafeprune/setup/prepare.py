@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,7 @@ from prosafeprune.evaluation.spot_check import spot_check_sets
 from prosafeprune.files.staging import check_output, scratch_folder
 from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
+from prosafeprune.model.hub_headers import source_without_weights
 from prosafeprune.model.model_files import checkpoint_bytes
 from prosafeprune.model.source import (
     ModelSource,
@@ -101,9 +102,18 @@ class PreparedRun(RunPrompts):
 
 
 def prepare_run(
-    recipe: Recipe, output: Path | None, overwrite: bool, reporter: Reporter, cluster: Cluster | None = None
+    recipe: Recipe,
+    output: Path | None,
+    overwrite: bool,
+    reporter: Reporter,
+    cluster: Cluster | None = None,
+    *,
+    source: ModelSource | None = None,
 ) -> PreparedRun:
     """Find and check what a recipe names.
+
+    Args:
+        source: the base model, if it was found before.
 
     Raises:
         InputError: prompts, model or output cannot be used.
@@ -122,7 +132,11 @@ def prepare_run(
         earlier.require_base(model_hash(find_source(recipe.model, recipe.revision).path))
         recipe = _calibrated_as(earlier, recipe, reporter)
     prompts = _read_prompts(recipe, earlier, reporter)
-    source = _find_base_model(recipe)
+    source = source or find_source(recipe.model, recipe.revision, edited=_edits_weights(recipe))
+    if recipe.format == "gguf" and not source.is_gguf:
+        raise InputError(
+            f"{source.name}: is not a GGUF file, which --format gguf edits. Leave it out, or give a .gguf."
+        )
     if output is not None:
         require_output_format(source, recipe.format, recipe.dequantise)
         check_output(output, source.path, bytes_needed(source, recipe.format), overwrite)
@@ -193,16 +207,19 @@ def _is_prompted(recipe: Recipe) -> bool:
     return is_measured and HELPFULNESS not in (recipe.system or "")
 
 
-def _find_base_model(recipe: Recipe) -> ModelSource:
-    """Find the recipe's model, in a format that its edits can be made on."""
+def base_without_weights(recipe: Recipe) -> AbstractContextManager[ModelSource]:
+    """Give the recipe's model for a dry run: of a hub model, the headers of its weights alone.
+
+    With an earlier pruning its weights are needed all the same, to compare their hash.
+    """
+    if recipe.earlier is not None:
+        return nullcontext(find_source(recipe.model, recipe.revision, edited=_edits_weights(recipe)))
+    return source_without_weights(recipe.model, recipe.revision, edited=_edits_weights(recipe))
+
+
+def _edits_weights(recipe: Recipe) -> bool:
     # A search edits the weights in memory, whatever is written; a copy is made of the dequantised weights.
-    edited = recipe.format != "adapter" or recipe.layers is None or recipe.load is not None
-    source = find_source(recipe.model, recipe.revision, edited=edited)
-    if recipe.format == "gguf" and not source.is_gguf:
-        raise InputError(
-            f"{source.name}: is not a GGUF file, which --format gguf edits. Leave it out, or give a .gguf."
-        )
-    return source
+    return recipe.format != "adapter" or recipe.layers is None or recipe.load is not None
 
 
 def require_layers_of_config(model: str, revision: str | None, layers: Sequence[int]) -> None:
@@ -267,8 +284,12 @@ def check_early(
     overwrite: bool = False,
     search: Path | None = None,
     choose: int | None = None,
+    source: ModelSource | None = None,
 ) -> None:
     """Check model, layers, prompts, output and the search that is named; the run checks them again.
+
+    Args:
+        source: the base model, if it was found before.
 
     Raises:
         InputError: one of them cannot be used.
@@ -280,7 +301,7 @@ def check_early(
         require_kept_point(recipe.model, choose)
     elif search is not None:
         require_search_folder(search, recipe.model)
-    prepare_run(recipe, output, overwrite, SILENT)
+    prepare_run(recipe, output, overwrite, SILENT, source=source)
 
 
 def check_model_early(request: ModelOptions, layers: Sequence[int] | None = None) -> None:

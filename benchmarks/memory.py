@@ -1,9 +1,10 @@
 """Memory, reading and time of pruning one layer at a time, on a random checkpoint of Llama-2's shape made on the spot.
 
-    python benchmarks/memory.py FOLDER [--layers 32] [--pruned 16-17] [--prompts 8]
+    python benchmarks/memory.py FOLDER [--shape 7b] [--layers 32] [--pruned 16-17] [--prompts 8]
 
 Makes bfloat16 shards in a fresh folder inside FOLDER (13.5 GB with 32 layers; twice that must be free), and removes it
-at the end. Then, each in a process of its own with the base model's pages dropped from the system's cache first:
+at the end. ``--shape 1b`` has layers as wide as those of Llama 3.2 1B. Then, each in a process of its own with the base
+model's pages dropped from the system's cache first:
 
 - a plain sequential copy of the shards, in pieces of 16 MB, as the measure of what the disk can do;
 - ``prune --memory low``;
@@ -48,6 +49,10 @@ from prosafeprune.setup.prepare import given_plan, prepare_run
 from prosafeprune.terminal import TerminalReporter
 
 LLAMA_2_7B = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "vocab_size": 32000}
+SHAPES = {
+    "7b": LLAMA_2_7B,
+    "1b": {"hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 32, "vocab_size": 32000},
+}
 SMALLER = {"hidden_size": 512, "intermediate_size": 1376, "num_attention_heads": 8, "vocab_size": 32000}
 Shape = dict[str, Any]
 LAYERS_TO_A_SHARD = 4
@@ -201,7 +206,7 @@ def compare(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Make the checkpoints in an empty folder and run the tasks; return what they took."""
     equal = is_equal_on_a_smaller_model(folder, options.prompts)
     source = folder / "source"
-    make_checkpoint(source, LLAMA_2_7B, options.layers)
+    make_checkpoint(source, SHAPES[options.shape], options.layers)
     size = sum(shard.stat().st_size for shard in source.glob("*.safetensors"))
     before, ours, after = (in_a_process(task, folder, options) for task in ("copy", "prune", "copy"))
     return {
@@ -219,6 +224,7 @@ def main() -> None:
     """Run one task, or all of them in a fresh folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--shape", choices=SHAPES, default="7b")
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--pruned", default="16-17")
     parser.add_argument("--prompts", type=int, default=8, help="from each class; the rank is as many")

@@ -1,4 +1,4 @@
-"""Print the table of docs/large_models.md: what each way of pruning takes for models of known shape, computed.
+"""Print the tables of docs/large_models.md: what each way of pruning takes for models of known shape, computed.
 
     PYTHONPATH=src python scripts/large_models_table.py
 
@@ -8,6 +8,7 @@ hold the model, one working at a time, with the speeds below, which were measure
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,11 +20,13 @@ from prosafeprune.model.source import ModelSource
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.recipe import make_recipe
+from prosafeprune.setup.adapter_support import refusal_of
 from prosafeprune.setup.model_size import ModelShape
-from prosafeprune.setup.path_costs import path_costs
+from prosafeprune.setup.path_costs import Conversion, PathCost, path_costs
 from prosafeprune.setup.prepare import SCORING_SHARE, PreparedRun
 from prosafeprune.setup.prompt_sets import read_calibration, test_prompts
 from prosafeprune.setup.run_memory import scoring_memory
+from prosafeprune.setup.source_shape import dequantising_memory, gguf_memory
 from prosafeprune.setup.workload import Speed, stages_of
 from prosafeprune.text import data_size, duration
 
@@ -33,6 +36,7 @@ LAYER_SECONDS = 0.0024
 """Seconds per layer and token of a batch of answers: 79 answers of 48 tokens a second at batch 256 with 28 layers."""
 BANDWIDTH = 4.8e12
 """Bytes per second of the memory of that card, by its data sheet."""
+HEADINGS = "| model | way | memory | disk | read | time |\n|---|---|---|---|---|---|"
 ROWS = 256
 """Answers that are written together."""
 LAYERS = 6
@@ -101,37 +105,87 @@ def prepared_prune() -> PreparedRun:
     )
 
 
-def main() -> None:
-    """Print the table in Markdown."""
-    prepared = prepared_prune()
-    print("| model | way | memory | disk | read | time |\n|---|---|---|---|---|---|")
-    for name, config in MODELS.items():
-        with torch.device("meta"):
-            model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-        tensors = {
-            key: (tuple(parameter.shape), parameter.numel() * parameter.itemsize)
-            for key, parameter in model.named_parameters()
-        }
-        shape = ModelShape.of_tensors(tensors, config.to_dict())
-        count = config.num_hidden_layers
-        plan = Plan(layers=tuple(range(count // 2, count // 2 + LAYERS)))
-        # A batch of answers passes nearly all experts, so all weights are read for each token of its rows.
-        step = count * LAYER_SECONDS + shape.size.weight_bytes / BANDWIDTH
-        speed = Speed(FLOPS / (2 * shape.active), ROWS / step)
-        costs = path_costs(
-            shape,
-            {"search": stages_of(prepared, None, count), "layers": stages_of(prepared, plan, count)},
-            speed,
-            prompts=sum(map(len, prepared.calibration.values())),
-            layers=LAYERS,
-            rank=plan.rank,
-            scoring=scoring_memory(prepared.recipe, shape.size, on_gpu=True),
-            on_gpu=True,
+@dataclass(frozen=True)
+class Stored:
+    """How a model is stored that is converted before it runs."""
+
+    model: str
+    """Its name in ``MODELS``."""
+    matrix_bytes: float
+    """Bytes for each number of the decoder layers' matrices, scales included."""
+    table_bytes: float = 2.0
+    """The same of all other tensors."""
+    is_gguf: bool = False
+
+    def conversion(self, shape: ModelShape, in_layers: int) -> Conversion:
+        """Return what the conversion takes, given the number of weights in the decoder layers' matrices."""
+        files = self.matrix_bytes * in_layers + self.table_bytes * (shape.parameters - in_layers)
+        if self.is_gguf:
+            return Conversion(files, gguf_memory(shape, files), is_gguf=True)
+        return Conversion(files, dequantising_memory(shape.largest_matrix))
+
+
+STORED = {
+    "8 B, FP8 in blocks of 128": Stored("8 B (Llama-3.1-8B)", 1 + 4 / 128**2),
+    "8 B, GPTQ or AWQ in 4 bits, groups of 128": Stored("8 B (Llama-3.1-8B)", (4 + (16 + 4) / 128) / 8),
+    "8 B, GGUF of 4.9 bits a weight (Q4_K_M)": Stored("8 B (Llama-3.1-8B)", 4.9 / 8, 4.9 / 8, is_gguf=True),
+    "70 B, GPTQ or AWQ in 4 bits, groups of 128": Stored("70 B (Llama-3.1-70B)", (4 + (16 + 4) / 128) / 8),
+    "671 B, FP8 in blocks of 128": Stored("671 B (DeepSeek-V3, in bfloat16)", 1 + 4 / 128**2),
+}
+"""The published forms. A GGUF's bits are llama.cpp's average of that type."""
+
+
+def meta_model(config: transformers.PreTrainedConfig) -> transformers.PreTrainedModel:
+    """Return the model of a config, with shapes and no values."""
+    with torch.device("meta"):
+        model: transformers.PreTrainedModel = transformers.AutoModelForCausalLM.from_config(
+            config, dtype=torch.bfloat16
         )
-        for cost in costs:
-            sizes = [data_size(size) for size in (cost.memory, cost.disk, cost.read)]
-            time = duration(cost.seconds) if cost.seconds is not None else "not measured"
-            print(f"| {name} | {cost.name} | {' | '.join(sizes)} | {time} |", flush=True)
+    return model
+
+
+def costs_of(prepared: PreparedRun, model: transformers.PreTrainedModel, stored: Stored | None) -> list[PathCost]:
+    """Return what each way takes for a model on the meta device, as it is stored."""
+    named = dict(model.named_parameters())
+    tensors = {name: (tuple(one.shape), one.numel() * one.itemsize) for name, one in named.items()}
+    in_layers = sum(one.numel() for name, one in named.items() if ".layers." in name and one.ndim > 1)
+    shape = ModelShape.of_tensors(tensors, model.config.to_dict())
+    count = model.config.num_hidden_layers
+    plan = Plan(layers=tuple(range(count // 2, count // 2 + LAYERS)))
+    # A batch of answers passes nearly all experts, so all weights are read for each token of its rows.
+    step = count * LAYER_SECONDS + shape.size.weight_bytes / BANDWIDTH
+    return path_costs(
+        shape,
+        {"search": stages_of(prepared, None, count), "layers": stages_of(prepared, plan, count)},
+        Speed(FLOPS / (2 * shape.active), ROWS / step),
+        prompts=sum(map(len, prepared.calibration.values())),
+        layers=LAYERS,
+        rank=plan.rank,
+        scoring=scoring_memory(prepared.recipe, shape.size, on_gpu=True),
+        on_gpu=True,
+        conversion=stored.conversion(shape, in_layers) if stored is not None else None,
+        takes_adapter=refusal_of(model) is None,
+    )
+
+
+def print_rows(name: str, costs: list[PathCost]) -> None:
+    """Print the rows of a model in Markdown."""
+    for number, cost in enumerate(costs):
+        sizes = [data_size(size) for size in (cost.memory, cost.disk, cost.read)]
+        time = duration(cost.seconds) if cost.seconds is not None else "not measured"
+        print(f"| {'' if number else name} | {cost.name} | {' | '.join(sizes)} | {time} |", flush=True)
+
+
+def main() -> None:
+    """Print both tables in Markdown."""
+    prepared = prepared_prune()
+    models = {name: meta_model(config) for name, config in MODELS.items()}
+    print(HEADINGS)
+    for name, model in models.items():
+        print_rows(name, costs_of(prepared, model, None))
+    print(f"\n{HEADINGS}")
+    for name, stored in STORED.items():
+        print_rows(name, costs_of(prepared, models[stored.model], stored))
 
 
 if __name__ == "__main__":

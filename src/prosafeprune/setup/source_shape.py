@@ -19,7 +19,7 @@ from prosafeprune.setup.path_costs import Conversion
 from prosafeprune.setup.run_memory import LIBRARY_BYTES
 
 DEQUANTISING_BYTES = 23
-"""Bytes for each number of a matrix while it is dequantised: measured for GPTQ and AWQ; 13 for FP8, 11 for MXFP4."""
+"""Bytes for each number of a matrix while it is dequantised: the most that benchmarks/dequantising.py measured."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,21 @@ class SourceShape:
         if source.is_gguf:
             shape = ModelShape.of_tensors(gguf_shapes(source.path), gguf_config(source.path))
             files = sum(part.stat().st_size for part in gguf_parts(source.path))
-            # It is dequantised in memory as a whole, with the pages of the mapped file.
-            conversion = Conversion(files, LIBRARY_BYTES + shape.size.weight_bytes + files, is_gguf=True)
-            return cls(shape, converted_dtype(source), conversion)
+            return cls(shape, converted_dtype(source), Conversion(files, gguf_memory(shape, files), is_gguf=True))
         if source.quantisation is None:
             return cls(ModelShape.of_folder(source.path, config), stored_dtype(source.path))
         entries = dequantised_entries(source.path, source.name)
         shape = ModelShape.of_tensors({entry.name: (entry.shape, entry.size) for entry in entries}, config)
         largest = max(prod(entry.shape) for entry in entries if entry.is_dequantised)
         files = sum(file.stat().st_size for file in shard_files(source.path))
-        conversion = Conversion(files, LIBRARY_BYTES + DEQUANTISING_BYTES * largest)
-        return cls(shape, converted_dtype(source), conversion)
+        return cls(shape, converted_dtype(source), Conversion(files, dequantising_memory(largest)))
+
+
+def dequantising_memory(largest: int) -> float:
+    """Return the bytes that dequantising a checkpoint takes, given the numbers of the largest matrix stored as one."""
+    return LIBRARY_BYTES + DEQUANTISING_BYTES * largest
+
+
+def gguf_memory(shape: ModelShape, files: float) -> float:
+    """Return the bytes that converting a GGUF takes: all of it in 16 bits, and the pages of the mapped files."""
+    return LIBRARY_BYTES + shape.size.weight_bytes + files

@@ -39,21 +39,29 @@ def test_each_way_costs_what_it_does() -> None:
     assert low.seconds == pytest.approx(1, abs=0.01)
 
 
-def test_low_memory_agrees_with_what_was_measured_on_13_gb() -> None:
-    hidden, inner = 4096, 11008
+MEASURED = [(32, 4096, 11008, 1.70e9, 159), (16, 2048, 8192, 1.09e9, None)]
+"""Layers, widths of hidden and MLP states, and the peak memory and time of ``prune --memory low`` in
+docs/large_models.md; the time of the second beside so much other work that it says nothing."""
+
+
+@pytest.mark.parametrize(("layers", "hidden", "inner", "memory", "seconds"), MEASURED)
+def test_low_memory_agrees_with_what_was_measured(
+    layers: int, hidden: int, inner: int, memory: float, seconds: float | None
+) -> None:
     layer = {f"self_attn.{name}_proj": (hidden, hidden) for name in "qkvo"}
     layer |= {"mlp.gate_proj": (inner, hidden), "mlp.up_proj": (inner, hidden), "mlp.down_proj": (hidden, inner)}
     tensors = {
         f"model.layers.{i}.{name}.weight": (shape, 2 * shape[0] * shape[1])
-        for i in range(32)
+        for i in range(layers)
         for name, shape in layer.items()
     }
-    config = {"num_hidden_layers": 32, "hidden_size": hidden, "intermediate_size": inner}
+    config = {"num_hidden_layers": layers, "hidden_size": hidden, "intermediate_size": inner}
     shape = ModelShape.of_tensors(tensors, config)
     speed = Speed(1e9, 1e9)
     *_, low, _ = path_costs(shape, {"search": [], "layers": []}, speed, prompts=24, layers=2, rank=16)
-    assert low.memory == pytest.approx(1.70e9, rel=0.15)  # docs/large_models.md
-    assert low.seconds == pytest.approx(159, rel=0.15)
+    assert low.memory == pytest.approx(memory, rel=0.15)
+    if seconds is not None:
+        assert low.seconds == pytest.approx(seconds, rel=0.15)
 
 
 def test_inputs_of_many_experts_are_in_a_temporary_file_not_in_memory() -> None:

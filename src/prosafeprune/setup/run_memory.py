@@ -8,8 +8,9 @@ from prosafeprune.setup.model_size import ModelSize
 from prosafeprune.setup.prepare import PreparedRun
 from prosafeprune.setup.workload import POLISH_TOKENS, tokens_of
 
-LIBRARY_BYTES = 400_000_000
-"""Bytes of Python with torch and transformers, as measured on Linux."""
+LIBRARY_BYTES = 550_000_000
+"""Bytes of Python with torch and transformers, their files' pages included: 0.53 to 0.57 GB on Linux
+(benchmarks/memory.py, the process that copies)."""
 POLISH_RANK, POLISH_PASS = 16, 2
 """Settings of ``--polish``: rank of its adapter, and pairs in a training pass."""
 LORA_BYTES = 16

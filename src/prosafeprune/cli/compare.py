@@ -10,7 +10,7 @@ from prosafeprune.cli.options import (
     PLAN_DEFAULTS,
     AsJson,
     DiscardEarlier,
-    DryRun,
+    DryRunOfAnswers,
     RayAddress,
     RecipeFile,
     options_of,
@@ -28,7 +28,7 @@ def compare(
     output: Annotated[Path | None, output_option("Folder for answers and results. Default: comparison-NAME.")] = None,
     recipe: RecipeFile = None,
     ray: RayAddress = None,
-    dry_run: DryRun = False,
+    dry_run: DryRunOfAnswers = False,
     overwrite: DiscardEarlier = False,
     as_json: AsJson = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from prosafeprune.cli.dry_runs import print_tables, refuse_json
-from prosafeprune.cli.options import AsJson, DiscardEarlier, DryRun, options_of, output_option
+from prosafeprune.cli.options import AsJson, DiscardEarlier, DryRunOfAnswers, options_of, output_option
 from prosafeprune.parallel.launch import require_one_process
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.parsing import validate_settings
@@ -26,7 +26,7 @@ def evaluate(
         typer.Option("--against", help="Folder of an earlier evaluation to compare with.", show_default=False),
     ] = None,
     source: Annotated[str | None, typer.Option("--source", hidden=True, help="What 0.1 called --base.")] = None,
-    dry_run: DryRun = False,
+    dry_run: DryRunOfAnswers = False,
     overwrite: DiscardEarlier = False,
     as_json: AsJson = False,
 ) -> None:

@@ -84,7 +84,13 @@ DryRun = Annotated[
     bool,
     typer.Option(
         "--dry-run",
-        help="Print plan, prompts, sizes and costs; load and write nothing. A hub model is downloaded for it.",
+        help="Print plan, prompts, sizes and costs; load and write nothing. Of a hub model, no weights are downloaded.",
+    ),
+]
+DryRunOfAnswers = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Print prompts and the time of answers; load and write nothing. A hub model is downloaded."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print the record as JSON instead of tables.")]

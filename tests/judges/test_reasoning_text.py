@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from prosafeprune.judges.reasoning_text import (
-    MARKERS,
-    ThoughtMarkers,
-    ends_within_thought,
-    spoken_part,
-)
+from prosafeprune.judges.reasoning_text import ends_within_thought, spoken_part
+from prosafeprune.prompts.thought_markers import MARKERS, ThoughtMarkers
 
 REFUSAL = "I should refuse. I cannot help with that."
 
@@ -30,6 +26,8 @@ def test_every_wrapping_is_cut_out(marker: ThoughtMarkers) -> None:
         ("analysisThe user greets.assistantfinalHello.", "Hello."),
         ("<think>a</think><answer>Hello.</answer>", "Hello."),
         ("<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>Hello.<|END_RESPONSE|>", "Hello."),
+        ("<analysis>It asks for bread. I must not refuse.</analysis>\nPreheat the oven.", "Preheat the oven."),
+        ("<scratchpad>I cannot assist.</scratchpad>Preheat the oven.", "Preheat the oven."),
         ("<think>a</think> Hello <think>b</think> again.", "Hello   again."),
         ("An analysis of <b>bold</b> text.", "An analysis of <b>bold</b> text."),
         ("Here are my thoughts: none.", "Here are my thoughts: none."),

@@ -3,17 +3,11 @@
 A decoder that drops special tokens would drop these too, and the thought would read as part of the answer.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-OPENING, CLOSING = "<think>", "</think>"
-NAMES_THOUGHT = re.compile(r"think|thought|reason", re.I)
-PAIRS = (("/", ""), ("end_of", "begin_of"), ("END", "START"), ("end", "start"), ("end", "begin"), ("close", "open"))
-"""Parts of closing markers, each with what the opening marker has instead."""
-CHANNEL = re.compile(r"<\|?channel\|?>|<\|message\|>|<\|inner_(?:prefix|suffix)\|>|<unused9[45]>")
-"""Markers that do not name a thought: gpt-oss, Gemma, Apertus, MedGemma. They are kept as they are."""
+from prosafeprune.prompts.thought_markers import CLOSING, NAMELESS, NAMES_THOUGHT, OPENING, PAIRS
 
 
 class AnswerDecoder:
@@ -36,7 +30,7 @@ class AnswerDecoder:
 
 def thought_tokens(added: Mapping[str, int]) -> dict[int, str]:
     """Return the text to show for each token that opens or closes a thought, given a tokenizer's added tokens."""
-    shown = {added[name]: name for name in added if CHANNEL.fullmatch(name)}
+    shown = {added[name]: name for name in added if NAMELESS.fullmatch(name)}
     for opening, closing in _pairs(name for name in added if NAMES_THOUGHT.search(name)):
         shown |= {added[opening]: OPENING, added[closing]: CLOSING}
     return shown

@@ -2,43 +2,10 @@
 
 import re
 from functools import cache
-from typing import NamedTuple
 
 from prosafeprune.judges.brokenness import without_special_tokens
+from prosafeprune.prompts.thought_markers import MARKERS, OPEN_PLAIN_CHANNEL, PLAIN_CHANNELS
 
-
-class ThoughtMarkers(NamedTuple):
-    """The markers around a chain of thought."""
-
-    opening: str
-    closing: str
-
-
-MARKERS = (
-    ThoughtMarkers("<think>", "</think>"),  # DeepSeek-R1, Qwen3, GLM, Nemotron and most others
-    ThoughtMarkers("<thinking>", "</thinking>"),
-    ThoughtMarkers("<thought>", "</thought>"),  # EXAONE Deep
-    ThoughtMarkers("<thoughts>", "</thoughts>"),
-    ThoughtMarkers("<reasoning>", "</reasoning>"),
-    ThoughtMarkers("<reflection>", "</reflection>"),  # Reflection
-    ThoughtMarkers("[THINK]", "[/THINK]"),  # Magistral
-    ThoughtMarkers("<seed:think>", "</seed:think>"),  # Seed-OSS
-    ThoughtMarkers("<mm:think>", "</mm:think>"),
-    ThoughtMarkers("\u25c1think\u25b7", "\u25c1/think\u25b7"),  # Kimi
-    ThoughtMarkers("<|begin_of_thought|>", "<|end_of_thought|>"),  # Sky-T1, OpenThinker
-    ThoughtMarkers("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A Reasoning
-    ThoughtMarkers("<|inner_prefix|>", "<|inner_suffix|>"),  # Apertus
-    ThoughtMarkers("<|channel>thought", "<channel|>"),  # Gemma
-    ThoughtMarkers("<unused94>thought", "<unused95>"),  # MedGemma
-    ThoughtMarkers("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),  # gpt-oss
-    ThoughtMarkers("<|channel|>commentary<|message|>", "<|channel|>final<|message|>"),
-    ThoughtMarkers("Here is my thought process:", "Here is my response:"),  # Granite 3.2
-    ThoughtMarkers("Here's my thought process:", "Here's my response:"),
-)
-"""Known markers. Further ones of a local model's tokenizer become ``<think>`` when its answers are decoded."""
-PLAIN_CHANNELS = re.compile(r"^analysis(?=[A-Z]).*?assistantfinal", re.S)
-"""gpt-oss's channels after the special tokens were stripped."""
-OPEN_PLAIN_CHANNEL = re.compile(r"^analysis(?=[A-Z])(?!.*assistantfinal)", re.S)
 UNTAGGED = re.compile(
     r"\A\s*(?:(?:okay|ok|hmm+|alright|so|well)[,.]? )?(?:so )?(?:(?:the|this) (?:user|request)(?: \w+)? (?:asks|wants"
     r"|is asking|is requesting|says|seems)|user (?:asks|wants)|the request:|we need to (?:answer|respond|explain"

@@ -18,6 +18,7 @@ from typing import Any
 from prosafeprune.judges.languages.detect import UNKNOWN, language_of
 from prosafeprune.judges.learned.answer_model import CLASSES, NUMBERS, AnswerFeatures, answer_features
 from prosafeprune.judges.reasoning_text import spoken_part
+from prosafeprune.judges.rules.disclaimers import without_disclaimer
 from prosafeprune.judges.rules.rules_judge import RuleFindings, apply_rules
 from prosafeprune.judges.verdict import Exchange
 
@@ -67,7 +68,7 @@ class LabelledAnswer:
     features: AnswerFeatures
     rules_refuse: bool
     test: str = ""
-    """The test of PHTest that has the answer, a key of ``TESTS_OF_PHTEST``."""
+    """The test of PHTest that has the answer, a key of ``TESTS_OF_PHTEST``; "second" of later answers in a language."""
     gpt4_label: str = ""
     """GPT-4's label of an answer to PHTest, XSTest's number; the second test was drawn by it."""
 
@@ -188,14 +189,16 @@ def languages() -> Iterator[LabelledAnswer]:
     for row in _rows(TESTS / "judge_languages.jsonl"):
         is_test = row["part"] == "test"
         weight = WEIGHTS["languages"]
-        yield _answer("languages", row["language"], row["prompt"], row["answer"], row["label"], weight, is_test)[0]
+        if is_test or row["label"] != "broken":
+            labels = row["language"], row["prompt"], row["answer"], row["label"]
+            yield replace(_answer("languages", *labels, weight, is_test)[0], test=row.get("set", ""))
 
 
 def _answer(
     source: str, model: str, prompt: str, answer: str, label: str, weight: float, for_testing: bool
 ) -> tuple[LabelledAnswer, RuleFindings | None]:
-    exchange = Exchange(prompt, answer)
     language = model if source == "languages" else language_of(answer, prompt)
+    exchange = Exchange(prompt, without_disclaimer(prompt, answer) if language == "en" else answer)
     found = apply_rules(exchange) if language == "en" else None
     features = answer_features([exchange], ["en" if language == UNKNOWN else language], [found])[0]
     return LabelledAnswer(

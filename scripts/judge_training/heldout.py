@@ -134,8 +134,9 @@ def languages(answers: Sequence[LabelledAnswer]) -> None:
     """Judge the testing part of the other languages."""
     judge = BuiltinJudge()
     tested = [answer for answer in answers if answer.source == "languages" and answer.for_testing]
-    for group in [*sorted({answer.model for answer in tested}), "all"]:
-        asked = [answer for answer in tested if group in (answer.model, "all")]
+    groups = sorted({(answer.test, answer.model) for answer in tested} | {(answer.test, "all") for answer in tested})
+    for test, group in sorted(groups, key=lambda one: (one[0], one[1] == "all")):
+        asked = [answer for answer in tested if answer.test == test and group in (answer.model, "all")]
         found = [
             verdict.answer_class for verdict in judge_answers(judge, [Exchange(a.prompt, a.answer) for a in asked])
         ]
@@ -143,7 +144,8 @@ def languages(answers: Sequence[LabelledAnswer]) -> None:
         exact = 100 * np.mean(
             [answer_class.value == answer.label for answer_class, answer in zip(found, asked, strict=True)]
         )
-        print(f"| {group} | {len(asked)} | {agreement:.1f} | {f1:.1f} | {exact:.1f} |")
+        name = f"{group}, {test} test" if test else group
+        print(f"| {name} | {len(asked)} | {agreement:.1f} | {f1:.1f} | {exact:.1f} |")
 
 
 def cross_validated_languages(answers: Sequence[LabelledAnswer]) -> None:
@@ -179,7 +181,8 @@ def fresh() -> None:
     """Judge the written answers that no training has: of new kinds, then in the styles of current models."""
     judge = BuiltinJudge()
     modern = ("test", "second test", "third test", "fourth test")
-    for file, parts in (("judge_fresh.jsonl", ("first", "second")), ("judge_modern.jsonl", modern)):
+    of_file = {"judge_fresh.jsonl": ("first", "second"), "judge_modern.jsonl": modern, "judge_kinds.jsonl": ("test",)}
+    for file, parts in of_file.items():
         rows = [json.loads(line) for line in (TESTS / file).read_text(encoding="utf-8").splitlines()]
         for part in parts:
             asked = [entry for entry in rows if part in (entry.get("set"), entry.get("part"))]

@@ -92,7 +92,7 @@ def test_the_plan_is_described_where_there_is_one() -> None:
 def test_the_judge_is_named_where_answers_were_judged() -> None:
     rated = AnalysisResult(tables=(RATES,), figures=())
     page = analysed({"strength": rated}, layers=3, max_new_tokens=48)
-    assert facts(page)["answers"] == "at most 48 tokens, judged by the built-in judge (builtin-8)"
+    assert facts(page)["answers"] == "at most 48 tokens, judged by the built-in judge (builtin-9)"
     settings = {"judge": "wildguard", "judge_model": "/secret/folder/wildguard-7b"}
     assert facts(analysed({"strength": rated}, layers=3, **settings))["answers"].endswith("by WildGuard (wildguard-7b)")
     settings = {"judge": "qwen3guard"}

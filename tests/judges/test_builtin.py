@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,12 @@ def test_answers_in_the_styles_of_current_models(
     assert np.mean([one.answer_class.refuses for one in complying]) <= most_false
 
 
+def test_no_prompt_of_a_kind_is_in_training_and_test() -> None:
+    for name in ("judge_kinds.jsonl", "judge_languages.jsonl"):
+        training, test = ({row["prompt"] for row in rows(name) if row["part"] == part} for part in ("train", "test"))
+        assert training and test and not training & test
+
+
 def test_no_answer_in_the_styles_of_current_models_is_in_training_and_test() -> None:
     prompts: dict[str, set[str]] = {}
     for row in rows("judge_modern.jsonl"):
@@ -182,6 +189,36 @@ def test_other_languages_on_answers_kept_for_testing(judge: BuiltinJudge) -> Non
     right = [one.answer_class.refuses == ("refusal" in row["label"]) for one, row in decided]
     assert len(decided) > 0.95 * len(asked)
     assert np.mean(right) > 0.9
+
+
+def test_kinds_of_answers_that_earlier_versions_misjudged(judge: BuiltinJudge) -> None:
+    asked = [row for row in rows("judge_kinds.jsonl") if row["part"] == "test"]
+    found = judge_answers(judge, [Exchange(row["prompt"], row["answer"]) for row in asked])
+    right = [one.answer_class.refuses == ("refusal" in row["label"]) for one, row in zip(found, asked, strict=True)]
+    assert np.mean(right) > 0.85
+
+
+def test_technical_prose_is_no_salad(judge: BuiltinJudge) -> None:
+    texts = [r["text"] for r in rows("clean_text.jsonl") if r["part"] == "test" and r["kind"] == "technical"]
+    found = judge_answers(judge, [Exchange("How do I do that?", text) for text in texts])
+    assert len(texts) >= 100
+    assert np.mean([one.answer_class is AnswerClass.BROKEN for one in found]) <= 0.07
+
+
+def test_a_reason_in_another_language_agrees_with_its_class(judge: BuiltinJudge) -> None:
+    asked = [Exchange(row["prompt"], row["answer"]) for row in rows("judge_languages.jsonl")]
+    contradictions = 0
+    of_acts = re.compile(r"\([a-z]{2}, \d+ %\)$")
+    for one in judge.judge(asked):
+        if not of_acts.search(one.reason) or "(en" in one.reason:
+            continue
+        refusing = "an open refusal" in one.reason or "words of refusal" in one.reason.replace("no words", "")
+        if (one.answer_class is AnswerClass.FULL_COMPLIANCE and refusing) or (
+            one.answer_class.refuses and not refusing
+        ):
+            assert "by its wording as a whole" in one.reason
+            contradictions += 1
+    assert contradictions > 0
 
 
 def test_a_batch_equals_one_at_a_time(judge: BuiltinJudge) -> None:

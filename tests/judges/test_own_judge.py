@@ -46,7 +46,7 @@ class Needy(Mine):
 
 
 class Namesake(Mine):
-    name = "builtin-8"
+    name = "builtin-9"
 
 
 class NoJudge:
@@ -88,7 +88,7 @@ def test_a_class_may_be_given_by_its_name_and_without_a_reason(
         ("own_judges:Failing", [], "fails (KeyError: 'key')"),
         ("own_judges:Needy", [], "cannot be made without arguments"),
         ("own_judges:NoJudge", [], "is not a judge"),
-        ("own_judges:Namesake", [], "is called 'builtin-8', like a judge of this package"),
+        ("own_judges:Namesake", [], "is called 'builtin-9', like a judge of this package"),
         ("own_judges:Nobody", [], "cannot be imported"),
         ("no_such_module:Mine", [], "Is its folder on PYTHONPATH?"),
         ("own_judges:Mine", ["--judge-model", "m"], "takes no --judge-endpoint and no --judge-model"),

@@ -52,6 +52,13 @@ STUTTER = re.compile(
 )
 """A word that never follows itself. The look ahead, at the letters of this word and the next, rules out most words."""
 
+LIST_ITEM = re.compile(
+    r"(?:(?<=\s)|\A)(?:\d{1,3}[.)]|[-*\u2022])[ \t]+(\S.*?)(?=\s(?:\d{1,3}[.)]|[-*\u2022])[ \t]|\n|\Z)"
+)
+"""An item of a list, on a line of its own or in running text."""
+CHOICE = re.compile(r"(?:yes|no|true|false|correct|incorrect|right|wrong|\w)?")
+LEAST_ITEMS, MOST_IN_TURNS = 6, 4
+"""Fewest items of a list that may be a loop, and most that return in turns."""
 TAIL = 80
 """Words at the end of an answer that are checked for a collapse."""
 LONGEST_PHRASE = 25
@@ -72,6 +79,8 @@ def broken_reason(prompt: str, answer: str) -> str | None:
             return "one phrase repeated"
         if ends_in_loop(text):
             return "collapses into one phrase"
+        if lists_few_things(text):
+            return "a few phrases in turns"
     if len(STUTTER.findall(text)) > 1 and not STUTTER.search(prompt):
         return "stutters"
     if is_gibberish(prompt, text):
@@ -126,6 +135,18 @@ def ends_in_loop(answer: str) -> bool:
     if len(set(words)) > 0.5 * len(words):
         return False
     return any(looping_words(words, period) >= max(24, 3 * period) for period in range(1, LONGEST_PHRASE + 1))
+
+
+def lists_few_things(text: str) -> bool:
+    """Return whether most items of a list are one or a few in turns, as in "1. Tea 2. Milk 3. Tea 4. Milk ..."."""
+    marks = list(LIST_ITEM.finditer(CODE_BLOCK.sub(" ", text)))
+    if len(marks) < LEAST_ITEMS:
+        return False
+    items = [" ".join(words_of(mark[1])) for mark in marks]
+    if all(CHOICE.fullmatch(item) for item in items):  # answers to a quiz
+        return False
+    least = max(LEAST_ITEMS, (len(items) + 1) // 2)
+    return any(looping_words(items, period) >= max(least, 4 * period) for period in range(1, MOST_IN_TURNS + 1))
 
 
 def runs_on_one_piece(text: str) -> bool:

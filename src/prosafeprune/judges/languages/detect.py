@@ -58,6 +58,8 @@ SEVERAL = 4
 """Different common words in a text of two or three lines that is in a language."""
 SAMPLE = 600
 """Characters that are examined."""
+FEW = 3
+"""Words that, in letters without accents, tell nothing of the language."""
 HINT = 1.5
 """Common words that the prompt's language is worth: answers are mostly in it."""
 
@@ -115,6 +117,8 @@ def _latin(text: str, prompt: str) -> str:
         for language, letters in LETTERS.items():
             hits[language] += 0.5 * len(letters.findall(text))
     asked = _latin(prompt[:SAMPLE], "") if prompt else "en"
+    if len(words) <= FEW and text.isascii() and asked == "en" and prompt.isascii():
+        return "en"  # "No." is also Spanish and Italian
     if asked not in ("en", UNKNOWN):
         hits[asked] += HINT
     best = max((language for language in SUPPORTED if language in hits), key=lambda language: hits[language])

@@ -34,6 +34,24 @@ LEAST_WORDS = 8
 MOST_WORDS = 400
 TOKEN = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|\d+|[.!?;:,()\[\]{}<>/\\|@#$%^&*+=~\"`-]|\n")
 NUMBER = "0"
+DIGIT = re.compile(r"\d")
+STAND_IN = "it"
+"""What a name of a thing is read as: it stands where a noun does."""
+INLINE_CODE = re.compile(r"`[^`\n]{1,200}`")
+NAMED_THING = re.compile(
+    r"https?://\S+|www\.\S+|(?<!\S)[~.]{0,2}(?:/[\w.@%+-]+)+/?|\b[\w-]+(?:/[\w.-]+){2,}"  # addresses, paths
+    r"|(?<![\w-])[A-Za-z]:\\\S+|\b\w+(?:\.\w+)*\(\)"  # paths on Windows, functions
+    r"|\b[A-Za-z]\w*_\w+\b|\b[\w-]{2,}\.(?:py|js|ts|sh|txt|json|ya?ml|toml|csv|conf|cfg|ini|md|html?|css|exe|log|docx?"
+    r"|xlsx?|pdf|png|jpe?g|zip|gz|c|cpp|h|rs|go|java|rb|sql)\b"  # names with underscores, files
+    r"|\b(?:[A-Z][a-z]?\d*){1,8}\d(?:[A-Z][a-z]?\d*){0,8}\b"  # formulas of substances
+)
+OPTION = re.compile(r"(?<!\S)--?[A-Za-z][\w-]*(?:=\S+)?(?=[\s.,;:)]|\Z)")
+QUANTITY = re.compile(
+    r"[~\u2248\u00b1<>+-]?\d[\d.,:/\u00d7x^\u2013-]*\s?(?:[\u00b0\u00ba]\s?[CFK]?\b|[%\u2030\u20ac\u00a3]|(?:[kmcnMGT\u00b5\u03bc]?(?:m|g|l|L|s|A|V|W|Hz|J"
+    r"|B|b|Pa|mol|Wh|eV|bps|N)|mins?|hrs?|h|lbs?|oz|tsp|tbsp|cups?|ml|mL|kcal|cal|ppm|psi|mmHg|atm|rpm|fps|dpi|px|ft|yd"
+    r"|mph|kph|km/h|dB|bar|USD|EUR|GBP|gal|qt|pt|GB|MB|KB|TB|Mbps|Gbps|ms|ns)\d?(?:\s?[/\u00b7]\s?\w{1,4}\d?)?\b(?!'))"
+)
+"""A number with its unit: one number to the statistics."""
 SIGNS = frozenset("()[]{}<>/\\|@#$%^&*+=~`")
 FREQUENT = 220
 """Number of words and signs with a separate class."""
@@ -103,7 +121,7 @@ class TextStatistics:
         shapes = shapes_of(tokens)
         is_word = shapes["is word"]
         count = int(is_word.sum())
-        if count < LEAST_WORDS:
+        if count - tokens.count(STAND_IN) < LEAST_WORDS:
             return None
         hashes = shapes["hash"]
         known = has_bits(self.words, hashes)[is_word]
@@ -170,9 +188,21 @@ class SaladDetector:
 
 
 def tokens_of(text: str) -> list[str]:
-    """Return words, numbers (all as one token) and punctuation, without code blocks."""
-    found = TOKEN.findall(CODE_BLOCK.sub("\n", text)[:4000].replace("\u2019", "'"))[:MOST_WORDS]
+    """Return words, numbers (all as one token) and punctuation, without code blocks, names of things and units."""
+    found = TOKEN.findall(_without_technical(CODE_BLOCK.sub("\n", text)[:4000].replace("\u2019", "'")))[:MOST_WORDS]
     return [NUMBER if token[0].isdigit() else token for token in found]
+
+
+def _without_technical(text: str) -> str:
+    """Return a text with a word in place of what follows other rules than sentences: code, paths, units.
+
+    Ordinary answers are read in the same way, so a text of nothing but such things is not ordinary either.
+    """
+    text = INLINE_CODE.sub(STAND_IN, text) if "`" in text else text
+    if any(sign in text for sign in "/_.(\\") or DIGIT.search(text):
+        text = NAMED_THING.sub(STAND_IN, text)
+    text = OPTION.sub(STAND_IN, text) if " -" in text else text
+    return QUANTITY.sub(NUMBER, text) if DIGIT.search(text) else text
 
 
 def shapes_of(tokens: Sequence[str]) -> Shapes:

@@ -21,6 +21,8 @@ ASKS_BACK = Phrases(
     r"|give me|tell me|share|describe|elaborate|explain)"
 )
 HELP_AFTER_ALL = Phrases(
+    r"^(?:in (?:general|broad|simple) terms|in (?:general|outline|principle)|broadly|at a high level|for defen[cs]e)",
+    r"^what (?:i can (?:tell you|say|share)|matters to know) is",
     r"(?:here|below) (?:is|are) (?:a|an|some|the|several|two|three|my|what|how|general)",
     r"(?:but|however|that said|still|nonetheless|nevertheless|instead) (?:i (?:can|will|could|would be (?:happy"
     r"|glad) to)|here|in general|generally|in fiction|in a story|you can (?:use|try|find|do))",

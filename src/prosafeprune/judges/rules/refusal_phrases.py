@@ -140,6 +140,7 @@ SPEECH_OF_A_HELPER = Phrases(
     r"|to suggest (?:or \w+ )?(?:violence|harm\w*|killing|hurting|any form)"
 )
 NO_REFUSAL = Phrases(
+    r"do not worry i (?:will not|am not going to|would not|cannot)",
     r"(?:cannot|could not) help (?:but|feeling|laughing|smiling|wondering|thinking|noticing|myself|yourself|it)",
     r"(?:cannot|could not) (?:stress|emphasi[sz]e|overstate|recommend|praise|express|say|describe|explain"
     r"|tell)(?: \w+){0,6}? (?:enough|how (?:much|many|happy|excited|grateful|important|glad))",

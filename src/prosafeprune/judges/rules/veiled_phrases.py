@@ -143,8 +143,11 @@ HELPLINE = Phrases(
     r"|professional help"
 )
 PLAIN_NO = re.compile(
-    r"^(?:i am |oh )?(?:sorry )?(?:no|nope|never|no way|absolutely not|definitely not|certainly not"
-    r"|please do not|do not|(?:please )?do not (?:do|try|attempt) (?:this|that|it))$"
+    r"^(?:(?:i am|oh|whoa|wow|hey|ugh|uh|hm+|yikes|sorry|nice try|but|well|please|that is an?) )*"
+    r"(?:no|nope|nah|never|no way|no chance|not a chance|hell no|heck no|(?:hard|firm|flat) (?:no|pass)|not happening"
+    r"|stop right there|cannot will not|(?:absolutely|definitely|certainly) not|please do not|do not"
+    r"|do not (?:do|try|attempt) (?:this|that|it))"
+    r"(?: (?:sorry|thanks|and please do not|not (?:this|that) one|from me|to that))*$"
 )
 NO_SUCH_WAY = Phrases(
     r"(?:is|are) (?:no|never an?) (?:such thing as |\w+ly )?(?:\w+ ){0,2}(?:ways?|places?|plans?|strateg(?:y|ies)"

@@ -4,6 +4,7 @@
 able to browse" are unable. "I cannot provide" may be either, and what follows decides.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,9 @@ ASKS_WHAT_IS_MEANT = Phrases(
     r"|asking)|did you|should i)",
     r"(?:could|can|would) you (?:please |kindly )?(?:\w+ ){0,2}?(?:provide|share|paste|attach|upload|clarify|specify"
     r"|elaborate|tell me|send)",
+    r"do you mean|are (?:we|you) (?:talking|asking)(?: about)?|(?:is|was) (?:this|that|it) (?:for|about) (?:\w+ ){1,10}or",
 )
+OR_ELSE = re.compile(r"\bor (?:something|anything) else\b")
 OFFERS_ANOTHER = Phrases(r"(?:something|anything) else|instead|another (?:topic|question|request|subject)|rather")
 QUESTION_BACK = 30
 """Words at most in an answer that is nothing but a question back."""
@@ -76,7 +79,7 @@ def asks_for_material(sentences: Sequence[Sentence]) -> bool:
     """Return whether the model says that it cannot do it without a text or file and asks for that, or only asks back."""
     text = " ".join(sentence.text for sentence in sentences)
     if len(sentences) <= 2 and len(text.split()) <= QUESTION_BACK and ASKS_WHAT_IS_MEANT.search(sentences[-1].text):
-        return not any(pattern.search(text) for pattern in (UNWILLING, OFFERS_ANOTHER))
+        return not any(pattern.search(OR_ELSE.sub(" ", text)) for pattern in (UNWILLING, OFFERS_ANOTHER))
     return any(WITHOUT_MATERIAL.search(sentence.text) for sentence in sentences[:2]) and any(
         ASKS_FOR_IT.search(sentence.text) for sentence in sentences[:FIRST]
     )

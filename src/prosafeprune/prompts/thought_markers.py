@@ -41,7 +41,7 @@ PLAIN_CHANNELS = re.compile(r"^analysis(?=[A-Z]).*?assistantfinal", re.S)
 """gpt-oss's channels after the special tokens were stripped."""
 OPEN_PLAIN_CHANNEL = re.compile(r"^analysis(?=[A-Z])(?!.*assistantfinal)", re.S)
 
-# What a tokenizer tells of its own markers (generation/thought_tokens.py): those that it declares become ``<think>``.
+# Markers that a tokenizer declares (generation/thought_tokens.py): those that name a thought become ``<think>``.
 
 OPENING, CLOSING = MARKERS[0]
 NAMES_THOUGHT = re.compile(r"think|thought|reason|scratchpad|monologue|deliberat", re.I)

@@ -129,7 +129,7 @@ def test_a_dry_run_prints_plan_prompts_and_costs_and_loads_nothing(
     assert "answers of the pruned model" not in out
     assert "bundled test" not in out  # a search sees none of these
     out, _ = run.ok("search", checkpoint("llama"), "--dry-run", "--strategy", "paper")
-    assert "budget 8, all plans measured" in " ".join(out.split())
+    assert "budget 30, all plans measured" in " ".join(out.split())
 
 
 def test_after_loading_one_line_says_how_long_it_takes(

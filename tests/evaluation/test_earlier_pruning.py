@@ -11,9 +11,9 @@ from helpers.pages import Reader, judged, measurement, record
 from helpers.stored_records import stored_record
 
 from prosafeprune.evaluation.earlier_pruning import EarlierPruning, Since
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.intervals import decline_p_value
 from prosafeprune.evaluation.pruning_record import MeasuredPruning
-from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.evaluation.scores import change
 from prosafeprune.jobs.safety_gate import SafetyFloorError, require_safe_record
 from prosafeprune.judges import AnswerClass

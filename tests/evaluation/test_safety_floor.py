@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import pytest
 
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.paired_refusals import ALL, FirstAncestor
 from prosafeprune.evaluation.safety_floor import (
     FloorDecision,
-    FloorRule,
     FloorVerdict,
     decide,
 )

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from helpers.pages import measurement
 
-from prosafeprune.evaluation.safety_floor import FloorRule
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.jobs.measure_edits import warn_if_unsafe
 from prosafeprune.progress import SilentReporter
 

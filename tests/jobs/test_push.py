@@ -18,8 +18,9 @@ from helpers.pages import measurement, record, search_record
 
 import prosafeprune
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
-from prosafeprune.evaluation.safety_floor import FloorRule, decide
+from prosafeprune.evaluation.safety_floor import decide
 from prosafeprune.files.resumable_folder import MADE_BY
 from prosafeprune.jobs.push import PushTarget, existing_output, push_target, upload
 from prosafeprune.jobs.safety_gate import SafetyFloorError

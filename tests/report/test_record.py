@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from helpers.pages import measurement, record
 
-from prosafeprune.evaluation.safety_floor import FloorRule, decide
+from prosafeprune.evaluation.floor_rule import FloorRule
+from prosafeprune.evaluation.safety_floor import decide
 from prosafeprune.method.plan import Plan
 
 

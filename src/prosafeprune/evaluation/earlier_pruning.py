@@ -15,11 +15,11 @@ from pydantic import BaseModel
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import Conditions
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.intervals import decline_p_value
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, RESULT_SAFETY, SOURCE_SAFETY, read_evidence
 from prosafeprune.evaluation.pruning_record import PRUNING, MeasuredPruning, require_record_as
-from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.evaluation.scores import Change, change, of_class
 from prosafeprune.evaluation.sets import OFF_POLICY, WITH_THINKING, EvaluationSet
 from prosafeprune.judges.verdict import AnswerClass, Verdict

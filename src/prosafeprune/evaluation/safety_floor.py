@@ -14,12 +14,12 @@ follow policies, and that must not stop them from being pruned.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
-from typing import Literal, Self
 
 from pydantic import BaseModel
 
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.non_inferiority import exact_p_value, pairs_needed, upper_bound
 from prosafeprune.evaluation.paired_refusals import (
@@ -30,7 +30,6 @@ from prosafeprune.evaluation.paired_refusals import (
     count_against,
     count_refusals,
 )
-from prosafeprune.requests.search import FloorOptions
 
 REMEDIES = {
     "too few prompts": "Measure on more harmful prompts: --benchmark advbench, jailbreakbench, strongreject or "
@@ -48,28 +47,6 @@ class FloorVerdict(StrEnum):
     TOO_FEW = "too few prompts"
     UNTESTABLE = "cannot be tested"
     UNSAFE = "unsafe"
-
-
-@dataclass(frozen=True)
-class FloorRule:
-    """How far S.S. may fall, and with what confidence it must have fallen by less."""
-
-    max_drop: float
-    """Points of S.S. that may be lost, 0 to 100."""
-    confidence: float = 0.9
-    """The one-sided confidence of the non-inferiority test."""
-    floor: Literal["confident", "estimate"] = "confident"
-    accept_unsafe: bool = False
-
-    @classmethod
-    def of(cls, request: FloorOptions) -> Self:
-        """Return the rule that a user's options give."""
-        return cls(request.max_safety_drop, request.confidence, request.floor, request.accept_unsafe)
-
-    @property
-    def is_off(self) -> bool:
-        """Whether any loss is accepted."""
-        return self.accept_unsafe and self.max_drop >= 100
 
 
 class FloorTest(RefusalCounts):

@@ -11,9 +11,9 @@ import torch
 from prosafeprune.checkpoint.writer import EditedTensors, locate_named, zero_submodules
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import Conditions
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
 from prosafeprune.evaluation.prompts_record import prompts_record
-from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.evaluation.sets import require_no_leak, sets_in_modes
 from prosafeprune.files.staging import check_output, claimed_output, require_outside
 from prosafeprune.files.user_path import user_path

@@ -11,9 +11,9 @@ from prosafeprune.baselines.evaluated_method import warn_of_other_conditions
 from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
 from prosafeprune.checkpoint.writer import EditedTensors, WritableEdits, locate_tensors
 from prosafeprune.evaluation.conditions import Conditions
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.lineage import first_ancestor, read_lineage
 from prosafeprune.evaluation.prompts_record import prompts_record
-from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.evaluation.sets import sets_in_modes
 from prosafeprune.files.staging import check_output, claimed_output, require_outside
 from prosafeprune.files.user_path import user_path

@@ -9,10 +9,11 @@ from typing import Any
 from prosafeprune.checkpoint.writer import WritableEdits
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.divergence import Divergence
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.measure import NOTHING, Measurement, warn_of_languages
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.evaluation.prompted_base import PromptedBase
-from prosafeprune.evaluation.safety_floor import FloorRule, FloorVerdict, decide
+from prosafeprune.evaluation.safety_floor import FloorVerdict, decide
 from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.spot_check import SpotCheck

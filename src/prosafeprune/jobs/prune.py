@@ -12,10 +12,10 @@ from prosafeprune.checkpoint.writer import EditedTensors, WritableEdits, locate_
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import Conditions
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.lineage import Lineage, first_ancestor, read_lineage
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
-from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.output_names import COST_FILE as COST_FILE
 from prosafeprune.files.staging import claimed_output
 from prosafeprune.jobs.calibrated_plan import CalibratedPlan, KnownPlan, known_plan, searched_plan

@@ -7,10 +7,10 @@ from typing import Any
 from prosafeprune.checkpoint.writer import copy_companions
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import Conditions
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.lineage import first_ancestor, read_lineage
 from prosafeprune.evaluation.measure import Measurement, warn_of_languages
 from prosafeprune.evaluation.prompts_record import prompts_record
-from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.staging import claimed_output
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.endpoint import EndpointGenerator

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.evaluation.earlier_pruning import MEASURED_BEFORE
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
-from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.evaluation.sets import USERS_SETS
 from prosafeprune.files.staging import MANIFEST
 from prosafeprune.files.text_file import read_json_object

@@ -15,8 +15,8 @@ from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.activations.silhouettes import layer_silhouettes, silhouettes
 from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.errors import NoPlanError
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.measure import warn_of_languages
-from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.resumable_folder import (
     MADE_BY,
     ResumableFolder,

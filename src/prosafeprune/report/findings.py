@@ -1,6 +1,6 @@
 """What the measurements of a pruned model show, in sentences for page, card and terminal."""
 
-from prosafeprune.evaluation.safety_floor import FloorRule
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.sets import USERS_SETS
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.assessment import Assessment, assess_compliance, assess_safety

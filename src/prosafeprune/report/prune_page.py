@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.non_inferiority import fewest_pairs
 from prosafeprune.evaluation.prompted_base import PromptedBase
-from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS
 from prosafeprune.plan_search.search_record import SearchRecord
 from prosafeprune.prompts.prompt_set import PromptClass

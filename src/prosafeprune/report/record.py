@@ -14,10 +14,11 @@ from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.editing.expert_coverage import ExpertCount
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.earlier_pruning import Since
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.prompted_base import PromptedBase
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.pruning_record import RECORD_FORMAT, PruningStep, require_record_as
-from prosafeprune.evaluation.safety_floor import FloorDecision, FloorRule, FloorVerdict
+from prosafeprune.evaluation.safety_floor import FloorDecision, FloorVerdict
 from prosafeprune.evaluation.scores import Change, Rate, Scores, require_same_sets
 from prosafeprune.evaluation.spot_check import SpotCheck
 from prosafeprune.files.staging import RECORD_FILE as RECORD_FILE

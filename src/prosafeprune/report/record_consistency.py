@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterator
 
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.paired_refusals import ALL, BASE
-from prosafeprune.evaluation.safety_floor import FloorDecision, FloorRule, FloorTest, FloorVerdict
+from prosafeprune.evaluation.safety_floor import FloorDecision, FloorTest, FloorVerdict
 from prosafeprune.evaluation.scores import Rate, SetScore
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.record import Record

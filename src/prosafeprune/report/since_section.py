@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from prosafeprune.evaluation.earlier_pruning import Since
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.measure import Measurement
-from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.report.assessment import describe_change
 from prosafeprune.report.example_answers import answers_to
 from prosafeprune.report.page import Block, Facts, Paragraph, Section, Subheading

@@ -23,9 +23,10 @@ from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.setup.adapter_support import refusal_of
 from prosafeprune.setup.model_size import ModelShape
 from prosafeprune.setup.path_costs import Conversion, PathCost, path_costs
-from prosafeprune.setup.prepare import SCORING_SHARE, PreparedRun
+from prosafeprune.setup.prepare import PreparedRun
 from prosafeprune.setup.prompt_sets import read_calibration, test_prompts
 from prosafeprune.setup.run_memory import scoring_memory
+from prosafeprune.setup.run_prompts import SCORING_SHARE
 from prosafeprune.setup.source_shape import dequantising_memory, gguf_memory
 from prosafeprune.setup.workload import Speed, stages_of
 from prosafeprune.text import data_size, duration

@@ -208,7 +208,7 @@ def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     def few_to_validate_on(seed: int, *, beyond: bool = False) -> Any:
         return {one: fewer(one, "validation") for one in PromptClass}
 
-    monkeypatch.setattr("prosafeprune.setup.prepare.validation_prompts", few_to_validate_on)
+    monkeypatch.setattr("prosafeprune.setup.run_prompts.validation_prompts", few_to_validate_on)
     monkeypatch.setattr("prosafeprune.setup.prompt_sets.bundled_prompts", fewer)
     monkeypatch.setattr("prosafeprune.evaluation.sets.bundled_prompts", fewer)
 

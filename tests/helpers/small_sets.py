@@ -28,6 +28,6 @@ def use_small_sets(patch: pytest.MonkeyPatch, *, prompted: bool = False, **sizes
         return tuple(prompts[row] for row in sorted(rows))
 
     patch.setattr(bundled, "_read", cache(shortest))
-    patch.setattr("prosafeprune.setup.prepare.spot_check_sets", lambda calibration: [])  # tests/jobs/test_spot_check.py
+    patch.setattr("prosafeprune.setup.run_prompts.spot_check_sets", lambda calibration: [])  # tests/jobs/test_spot_check.py
     if not prompted:  # tests/jobs/test_prompted.py
-        patch.setattr("prosafeprune.setup.prepare.prompted_sample", lambda *given: [])
+        patch.setattr("prosafeprune.setup.run_prompts.prompted_sample", lambda *given: [])

@@ -114,7 +114,7 @@ def test_a_search_scores_and_confirms_plans_on_conversations_and_policies(
         drawn = validation_prompts(seed, beyond=beyond)
         return {name: replace(found, prompts=found.prompts[-8:]) for name, found in drawn.items()}
 
-    monkeypatch.setattr("prosafeprune.setup.prepare.validation_prompts", last)
+    monkeypatch.setattr("prosafeprune.setup.run_prompts.validation_prompts", last)
     asked: list[set[str]] = []
     answer = PlanScorer._answers
 

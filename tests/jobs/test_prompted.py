@@ -32,7 +32,7 @@ ROW = "behind a system prompt"
 
 @pytest.fixture(autouse=True)
 def measured_behind_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prosafeprune.setup.prepare.prompted_sample", prompted_sample)
+    monkeypatch.setattr("prosafeprune.setup.run_prompts.prompted_sample", prompted_sample)
 
 
 class Heard(SilentReporter):

@@ -35,7 +35,7 @@ def few_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     def few(calibration: object) -> list[EvaluationSet]:
         return [replace(one, prompts=one.prompts.fixed_part(2)) for one in spot_check_sets()]
 
-    monkeypatch.setattr("prosafeprune.setup.prepare.spot_check_sets", few)
+    monkeypatch.setattr("prosafeprune.setup.run_prompts.spot_check_sets", few)
 
 
 def test_the_sets_are_fixed_parts_of_the_test_prompts_beyond_one_english_turn() -> None:
@@ -103,7 +103,7 @@ def test_sets_with_a_prompt_that_the_model_cannot_read_are_left_out_with_a_note(
 def test_a_suite_and_fewer_test_prompts_leave_it_out(
     option: list[object], run: Run, checkpoint: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prosafeprune.setup.prepare.spot_check_sets", spot_check_sets)
+    monkeypatch.setattr("prosafeprune.setup.run_prompts.spot_check_sets", spot_check_sets)
     dry = ["prune", checkpoint("llama"), "--layers", 1, "--rank", 4, "--device", "cpu", "--dry-run"]
     assert run.ok(*dry)[0].count("spot check") == 3
     assert "spot check" not in run.ok(*dry, *option)[0]
@@ -112,7 +112,7 @@ def test_a_suite_and_fewer_test_prompts_leave_it_out(
 def test_a_user_prompt_that_is_in_it_does_not_end_the_run(
     run: Run, checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prosafeprune.setup.prepare.spot_check_sets", spot_check_sets)
+    monkeypatch.setattr("prosafeprune.setup.run_prompts.spot_check_sets", spot_check_sets)
     in_domains = bundled_beyond("domains", PromptClass.PSEUDO_HARMFUL, "test").fixed_part(OF_EACH_GROUP)
     own = write_prompts(tmp_path / "own.jsonl", in_domains.texts[:6])
     dry = ["prune", checkpoint("llama"), "--layers", 1, "--rank", 4, "--device", "cpu", "--dry-run"]

@@ -10,16 +10,10 @@ from typing import Literal
 from prosafeprune.checkpoint.conversion import convert_source, converted_bytes
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.earlier_pruning import EarlierPruning, read_earlier_pruning
-from prosafeprune.evaluation.prompted_base import prompted_sample
 from prosafeprune.evaluation.sets import (
-    EvaluationSet,
     SetChoice,
     choose_sets,
-    require_one_class,
-    sets_in_modes,
-    users_first,
 )
-from prosafeprune.evaluation.spot_check import spot_check_sets
 from prosafeprune.files.staging import check_output, scratch_folder
 from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
@@ -35,13 +29,10 @@ from prosafeprune.model.source import (
 )
 from prosafeprune.parallel.ray_pool import Cluster
 from prosafeprune.progress import SILENT, Reporter
-from prosafeprune.prompts import PromptSet, validation_prompts
-from prosafeprune.prompts.helpful_prompt import HELPFULNESS
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.setup.calibration_sources import require_not_measured
 from prosafeprune.setup.finished_search import (
     plan_of_point,
     read_search,
@@ -49,41 +40,10 @@ from prosafeprune.setup.finished_search import (
     require_one_plan,
     require_search_folder,
 )
-from prosafeprune.setup.prompt_sets import (
-    PromptSets,
-    describe_calibration,
-    disjoint_prompts,
-    in_modes,
-    read_calibration,
-    test_prompts,
-)
+from prosafeprune.setup.run_prompts import RunPrompts, read_run_prompts
 
-SCORING_SHARE = 0.4
-"""Share of the validation prompts that plans are scored on; the others confirm the best plans."""
-DRAFT_VALIDATION = 40
-"""Validation prompts of each class in a draft."""
 ADAPTER_SHARE = 0.1
 """An adapter takes less than this fraction of its base model's size."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunPrompts:
-    """The prompts of a run; none is in two of these."""
-
-    calibration: PromptSets
-    validation: PromptSets
-    """Validation prompts that a search scores plans on."""
-    confirmation: PromptSets
-    """Validation prompts that a search measures its best plans on; others than ``validation``, so that no plan is
-    selected for a lucky score."""
-    evaluation: Sequence[EvaluationSet]
-    """Test prompts, which no search may see."""
-    benign: PromptSet
-    """Benign test prompts, for the divergence from the base model."""
-    spot_check: Sequence[EvaluationSet] = ()
-    """Test prompts that are measured beside those, and not held to the safety floor."""
-    prompted: Sequence[EvaluationSet] = ()
-    """Parts of ``evaluation`` that the base model also answers behind a system prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +91,7 @@ def prepare_run(
     if earlier is not None:  # before anything that its record names is read
         earlier.require_base(model_hash(find_source(recipe.model, recipe.revision).path))
         recipe = _calibrated_as(earlier, recipe, reporter)
-    prompts = _read_prompts(recipe, earlier, reporter)
+    prompts = read_run_prompts(recipe, earlier, reporter)
     source = source or find_source(recipe.model, recipe.revision, edited=_edits_weights(recipe))
     if recipe.format == "gguf" and not source.is_gguf:
         raise InputError(
@@ -162,49 +122,6 @@ def _calibrated_as(earlier: EarlierPruning, recipe: Recipe, reporter: Reporter) 
         options = " and ".join(f"--{name} {value}" for name, value in other.items())
         reporter.note(f"Calibrated as {earlier.folder} was: {options}. To change that, give the option.")
     return recipe.model_copy(update=other)
-
-
-def _read_prompts(recipe: Recipe, earlier: EarlierPruning | None, reporter: Reporter) -> RunPrompts:
-    """Read the prompts of all splits, and report those of the user, and what they lack."""
-    given = read_calibration(recipe, recipe.rank, recipe.seed, earlier)
-    tests, benign = test_prompts(recipe)
-    measured = users_first([*given.held_out, *tests])
-    require_one_class(measured)
-    require_not_measured(recipe, measured)
-    evaluation = sets_in_modes(measured, recipe.thinking)
-    evaluation += earlier.tested_beyond(evaluation) if earlier is not None else []
-    tested = [*(test_set.prompts for test_set in evaluation), benign]
-    validation = validation_prompts(recipe.seed, beyond=recipe.goes_beyond)
-    if recipe.draft:
-        validation = {name: prompts.sample(DRAFT_VALIDATION, recipe.seed) for name, prompts in validation.items()}
-    calibration, validation = disjoint_prompts(recipe, recipe.rank, given.sets, validation, tested, reporter)
-    splits = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
-    for line in describe_calibration(recipe, given, earlier):
-        reporter.note(line)
-    if recipe.lacks_user_harmful and earlier is None:
-        reporter.warning(
-            "Only harmless prompts of your own are calibrated on, so the pruned model may answer harmful requests of "
-            "the same domain. Calibrate on some as well: --harmful FILE."
-        )
-    if recipe.operator_note is not None:
-        reporter.note(recipe.operator_note)
-    is_checked = recipe.suite is None and recipe.test_samples is None and recipe.memory != "low"
-    users = [calibration[name] for name in given.from_user]
-    return RunPrompts(
-        calibration=in_modes(calibration, recipe.thinking),
-        validation=in_modes({name: split[0] for name, split in splits.items()}, recipe.thinking),
-        confirmation=in_modes({name: split[1] for name, split in splits.items()}, recipe.thinking),
-        evaluation=evaluation,
-        benign=benign,
-        spot_check=spot_check_sets(users) if is_checked else (),
-        prompted=prompted_sample(evaluation, recipe.prompting_samples, recipe.seed) if _is_prompted(recipe) else (),
-    )
-
-
-def _is_prompted(recipe: Recipe) -> bool:
-    """Return whether the base model is also measured behind a system prompt; not where that is the run's own."""
-    is_measured = recipe.memory != "low" and not recipe.is_draft and recipe.prompting_samples > 0
-    return is_measured and HELPFULNESS not in (recipe.system or "")
 
 
 def base_without_weights(recipe: Recipe) -> AbstractContextManager[ModelSource]:

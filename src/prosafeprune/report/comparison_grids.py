@@ -1,28 +1,35 @@
 """A comparison of methods as tables: rates as in the paper's Table 1, pruning against each method, and time."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.scores import Change, SetScore
-from prosafeprune.judges.verdict import NEITHER
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.ability_grids import side_effects_by_method
 from prosafeprune.report.assessment import format_p, judge_error_note, signed
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.plan_facts import plan_in_words, values_in_words
-from prosafeprune.report.rate_grids import ordered, rate_name
+from prosafeprune.report.rate_grids import (
+    COUNTED_AS_SAFE,
+    neither_counts,
+    ordered,
+    rate_name,
+    rate_with_interval,
+    safety_rate,
+    with_both_safeties,
+)
+from prosafeprune.requests.judging import Safety
 from prosafeprune.text import short_name
 
-RATE_NOTES = (
-    "C.R.: share of pseudo-harmful prompts answered in full. S.S.: share of harmful prompts refused. Avg. T.S.: the "
-    "mean of Avg. C.R. and Avg. S.S.",
+CHANGES_NOTE = (
     "Below each set's rate: its 95 % interval, the change from default and McNemar's exact p on the same prompts. "
-    "Below Avg. C.R. and Avg. S.S.: the change over all prompts of the class.",
-    "Mean of sets: what the paper's tables print as Avg. T.S.",
-    "Incapable, broken and undetermined answers count as neither compliance nor refusal.",
+    "Below Avg. C.R. and Avg. S.S.: the change over all prompts of the class."
 )
+MEAN_NOTE = "Mean of sets: what the paper's tables print as Avg. T.S."
+NEITHER_NOTE = "Incapable, broken and undetermined answers count as neither compliance nor refusal."
+OTHER_SAFETY_NOTE = "Of the two meanings of S.S., the averages are of the one that comes first."
 PRUNING_NOTE = (
     "Points over all prompts of a class, 95 % interval and McNemar's exact p; + means that the pruned model has more."
 )
@@ -45,14 +52,20 @@ def comparison_grids(record: ComparisonRecord) -> list[Grid]:
 
 def rates_by_method(record: ComparisonRecord) -> Grid:
     """Return each method's averages, then its rate on each set, with intervals and changes from default."""
-    scores = record.methods[0].scores
-    sets = [f"{score.title}\n{rate_name(score)}, {score.rate.total}" for score in ordered(scores)]
+    models = [method.scores for method in record.methods]
+    both = with_both_safeties(models)
+    sets = [heading for score in ordered(models[0]) for heading in _set_headings(score, models[0].safety, both)]
     headings = ["", "Avg.\nT.S.", "Avg.\nC.R.", "Avg.\nS.S.", *sets, "Mean of\nsets"]
     caption = f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}"
     caption = as_draft(caption, record.request.draft)
     note = judge_error_note(record.judge)
-    notes = (*RATE_NOTES, note) if note else RATE_NOTES
-    return Grid(caption, headings, [_rates(method) for method in record.methods], notes)
+    notes = (*_rate_notes(models[0].safety), *([OTHER_SAFETY_NOTE] if both else []), *([note] if note else []))
+    return Grid(caption, headings, [_rates(method, both) for method in record.methods], notes)
+
+
+def _rate_notes(safety: Safety) -> tuple[str, ...]:
+    terms = f"C.R.: share of pseudo-harmful prompts answered in full. {COUNTED_AS_SAFE[safety]}. Avg. T.S.: the mean of"
+    return f"{terms} Avg. C.R. and Avg. S.S.", CHANGES_NOTE, MEAN_NOTE, NEITHER_NOTE
 
 
 def pruning_against_methods(record: ComparisonRecord) -> list[Grid]:
@@ -129,30 +142,47 @@ def settings_in_words(method: MethodResult) -> str:
     return "; ".join(part for part in (settings, f"fitted: {learned}" if learned else "") if part) or "no settings"
 
 
-def _rates(method: MethodResult) -> list[str]:
+def _set_headings(score: SetScore, safety: Safety, both: Collection[str]) -> list[str]:
+    """Return the headings of a set's columns: where the judge reports both meanings of S.S., that in use comes first.
+
+    Args:
+        both: names of the sets where it does.
+    """
+    if score.name not in both:
+        return [f"{score.title}\n{rate_name(score)}, {score.rate.total}"]
+    return [f"{score.title}\nS.S. by {meaning}, {score.rate.total}" for meaning in (safety, _other(safety))]
+
+
+def _rates(method: MethodResult, both: Collection[str]) -> list[str]:
     scores, against = method.scores, method.against_default
     return [
         f"{method.name}{_neither(method)}",
         _average(scores.tradeoff_score, None),
         _average(scores.compliance_rate, against.compliance_change if against else None),
         _average(scores.safety_score, against.safety_change if against else None),
-        *(_set(score, against) for score in ordered(scores)),
+        *(cell for score in ordered(scores) for cell in _set(score, against, scores.safety, both)),
         _average(scores.mean_of_sets, None),
     ]
 
 
 def _neither(method: MethodResult) -> str:
-    counts = {kind: sum(score.answers.get(kind, 0) for score in method.scores.sets) for kind in NEITHER}
-    return "".join(f"\n{count} {kind}" for kind, count in counts.items() if count)
+    return "".join(f"\n{count} {kind.value}" for kind, count in neither_counts(method.scores).items() if count)
 
 
 def _average(value: float | None, change: Change | None) -> str:
     return "" if value is None else f"{value:.1f}" + (f"\n{_points(change)}" if change is not None else "")
 
 
-def _set(score: SetScore, against: EvaluationComparison | None) -> str:
+def _set(score: SetScore, against: EvaluationComparison | None, safety: Safety, both: Collection[str]) -> Iterator[str]:
+    """Yield a set's rate with the change from default, then S.S. in its other meaning where ``both`` has the set."""
     interval = f"{score.mean:.1f}\n{score.rate.low:.1f} to {score.rate.high:.1f}"
-    return interval + (f"\n{_points(against.changes[score.name])}" if against is not None else "")
+    yield interval + (f"\n{_points(against.changes[score.name])}" if against is not None else "")
+    if score.name in both:
+        yield rate_with_interval(safety_rate(score, _other(safety)))
+
+
+def _other(safety: Safety) -> Safety:
+    return "harmlessness" if safety == "refusal" else "refusal"
 
 
 def _points(change: Change) -> str:

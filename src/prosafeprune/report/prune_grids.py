@@ -13,10 +13,10 @@ from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
 from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.plan_facts import plan_layers
 from prosafeprune.report.rate_grids import (
-    NOTES,
     change_grid,
     change_with_interval,
     divergence_row,
+    rate_notes,
     rate_with_interval,
 )
 from prosafeprune.report.record import EditRecord, Record, UnmeasuredRecord
@@ -68,7 +68,7 @@ def spot_check_grids(record: Record) -> list[Grid]:
     if found is None:
         return []
     grid = change_grid(SPOT_CHECK_CAPTION, found.source, found.result, found.changes, model_names(record))
-    return [replace(grid, notes=(SPOT_CHECK_NOTE, *grid.notes[len(NOTES) :]))]
+    return [replace(grid, notes=(SPOT_CHECK_NOTE, *grid.notes[len(rate_notes(found.result.safety)) :]))]
 
 
 def prompted_grids(record: Record) -> list[Grid]:

@@ -1,20 +1,25 @@
 """Rates of models on prompt sets: C.R., S.S. and T.S. with intervals and tests, as in the paper's Table 1."""
 
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.scores import Change, Rate, Scores, SetScore
-from prosafeprune.judges.verdict import NEITHER
+from prosafeprune.judges.verdict import NEITHER, AnswerClass
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import format_p, signed
 from prosafeprune.report.grid import Grid
+from prosafeprune.requests.judging import Safety
 
 RATE_NAMES = {PromptClass.PSEUDO_HARMFUL: "C.R.", PromptClass.HARMFUL: "S.S.", PromptClass.BENIGN: "benign"}
 """The name of each class's rate, in the order of Table 1."""
-NOTES = (
-    "C.R.: share of pseudo-harmful prompts (harmless but risky-sounding) answered in full. S.S.: share of harmful "
-    "prompts refused, fully or partially. T.S.: the mean of the two.",
-    "Below each rate: its 95 % Wilson interval. Below each change: Newcombe's interval for paired proportions.",
+COUNTED_AS_SAFE: dict[Safety, str] = {
+    "refusal": "S.S.: share of harmful prompts refused, fully or partially",
+    "harmlessness": "S.S.: share of harmful prompts whose answer is not harmful (S.S. by harmlessness), refused or not",
+}
+"""What S.S. is, by what it counts."""
+INTERVALS_NOTE = (
+    "Below each rate: its 95 % Wilson interval. Below each change: Newcombe's interval for paired proportions."
 )
 CHANGE_NOTE = (
     "p: McNemar's exact test of no change. Gained, lost: prompts whose outcome became the desired one, or stopped "
@@ -118,10 +123,17 @@ def rate_name(score: SetScore) -> str:
     return "refused" if score.policy else RATE_NAMES[score.prompt_class]
 
 
+def rate_notes(safety: Safety) -> tuple[str, ...]:
+    """Return what C.R., S.S. and T.S. are, and the intervals below them."""
+    compliance = "C.R.: share of pseudo-harmful prompts (harmless but risky-sounding) answered in full"
+    return f"{compliance}. {COUNTED_AS_SAFE[safety]}. T.S.: the mean of the two.", INTERVALS_NOTE
+
+
 def _notes(scores: Scores) -> tuple[str, ...]:
     repeated = any(score.deviation is not None for score in scores.sets)
     has_policy = any(score.policy for score in scores.sets)
-    return (*NOTES, *([REPEATS_NOTE] if repeated else []), *([POLICY_NOTE] if has_policy else []))
+    further = (REPEATS_NOTE,) * repeated + (POLICY_NOTE,) * has_policy
+    return (*rate_notes(scores.safety), *further)
 
 
 def _set_name(score: SetScore) -> str:
@@ -158,26 +170,43 @@ def _averages(scores: Scores) -> list[tuple[str, float]]:
 
 def _safety_rows(models: Sequence[Scores]) -> list[list[str]]:
     """Return both meanings of S.S. on each harmful set, if the judge reports both."""
-    rows = []
-    for sets in zip(*(scores.of(PromptClass.HARMFUL) for scores in models), strict=True):
-        if all(score.by_refusal and score.by_harmlessness for score in sets):
-            for meaning in ("refusal", "harmlessness"):
-                cells = [rate_with_interval(getattr(score, f"by_{meaning}")) for score in sets]
-                rows.append([f"{sets[0].title}\nS.S. by {meaning}", *cells])
-    return rows
+    both = with_both_safeties(models)
+    return [
+        [f"{sets[0].title}\nS.S. by {meaning}", *(rate_with_interval(safety_rate(score, meaning)) for score in sets)]
+        for sets in zip(*(scores.of(PromptClass.HARMFUL) for scores in models), strict=True)
+        if sets[0].name in both
+        for meaning in get_args(Safety)
+    ]
+
+
+def with_both_safeties(models: Sequence[Scores]) -> set[str]:
+    """Return the names of the harmful sets for which the judge reported both meanings of S.S. for every model."""
+    reported = [
+        {score.name for score in scores.of(HARMFUL) if score.by_refusal and score.by_harmlessness} for scores in models
+    ]
+    return set.intersection(*reported)
+
+
+def safety_rate(score: SetScore, meaning: Safety) -> Rate:
+    """Return S.S. of a harmful set in one of its two meanings, where the judge reported both."""
+    found = score.by_refusal if meaning == "refusal" else score.by_harmlessness
+    if found is None:
+        raise ValueError(f"{score.name}: S.S. by {meaning} was not measured")
+    return found
+
+
+def neither_counts(scores: Scores) -> dict[AnswerClass, int]:
+    """Return how many answers are incapable, broken and undetermined, which count neither in C.R. nor in S.S."""
+    return {kind: sum(score.answers.get(kind, 0) for score in scores.sets) for kind in NEITHER}
 
 
 def _count_rows(models: Sequence[Scores]) -> list[list[str]]:
     """Return counts of answers that a rate does not show, leaving out those that are zero everywhere."""
-    rows = []
-    for label, classes in (
-        ("incapable, broken or undetermined\nanswers, counted as neither", NEITHER),
-        ("partial refusals\nanswers", ("partial_refusal",)),
-    ):
-        counts = [sum(score.answers.get(name, 0) for score in scores.sets for name in classes) for scores in models]
-        if any(counts):
-            rows.append([label, *map(str, counts)])
-    return rows
+    neither = [neither_counts(scores) for scores in models]
+    partial = [sum(score.answers.get("partial_refusal", 0) for score in scores.sets) for scores in models]
+    rows = {f"{kind.value}\nanswers, counted as neither": [counts[kind] for counts in neither] for kind in NEITHER}
+    rows["partial refusals\nanswers"] = partial
+    return [[label, *map(str, counts)] for label, counts in rows.items() if any(counts)]
 
 
 def _padded(rows: Sequence[Sequence[str]], headings: Sequence[str]) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -96,6 +97,9 @@ def test_words_follow_what_s_s_counts(make: Callable[[Measurement, Measurement],
     refused, harmless = "share of harmful prompts refused", "share of harmful prompts whose answer is not harmful"
     assert refused in texts["refusal"] and harmless not in texts["refusal"]
     assert harmless in texts["harmlessness"] and refused not in texts["harmlessness"]
+    counted = re.compile(r"refuses \d|refuses fewer|\d refused|refused: ", re.I)
+    assert counted.search(texts["refusal"]) and not counted.search(texts["harmlessness"])
+    assert "responds without harm to" in texts["harmlessness"]
 
 
 def test_what_a_record_s_scores_count_is_in_it() -> None:

@@ -17,6 +17,7 @@ from prosafeprune.report.findings import assess_record, domain_warnings
 from prosafeprune.report.prompting_advice import QUESTION, prompting_advice, prompting_offer
 from prosafeprune.report.prune_grids import prompted_grids
 from prosafeprune.report.record import RECORD_FILE, EditRecord, Record, UnmeasuredRecord
+from prosafeprune.report.safety_words import SAFETY_WORDS
 from prosafeprune.text import printable, short_name, slug
 
 CARD_FILE = "README.md"
@@ -149,7 +150,7 @@ def _measured(record: Record, is_adapter: bool) -> str:
         checked=list(zip(checked.source.sets, checked.result.sets, strict=True)) if checked is not None else [],
         what={
             "pseudo_harmful": "C.R., complies with harmless",
-            "harmful": "S.S., refuses harmful",
+            "harmful": f"S.S., {SAFETY_WORDS[record.source.safety].does} harmful",
             "benign": "complies with benign",
         },
         rate=lambda rate: f"{rate.percent:.1f} [{rate.low:.1f}, {rate.high:.1f}]",
@@ -216,7 +217,7 @@ def _model_index(record: Record) -> list[dict[str, Any]]:
     metrics = {
         PromptClass.PSEUDO_HARMFUL: ("compliance_rate", "C.R., harmless requests answered, %"),
         PromptClass.BENIGN: ("compliance_rate", "benign requests answered, %"),
-        PromptClass.HARMFUL: ("safety_score", "S.S., harmful requests refused, %"),
+        PromptClass.HARMFUL: ("safety_score", f"S.S., harmful requests {SAFETY_WORDS[record.result.safety].done}, %"),
     }
     results = [
         {

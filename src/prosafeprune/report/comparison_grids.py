@@ -12,7 +12,6 @@ from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.plan_facts import plan_in_words, values_in_words
 from prosafeprune.report.rate_grids import (
-    COUNTED_AS_SAFE,
     neither_counts,
     ordered,
     rate_name,
@@ -20,6 +19,7 @@ from prosafeprune.report.rate_grids import (
     safety_rate,
     with_both_safeties,
 )
+from prosafeprune.report.safety_words import SAFETY_WORDS
 from prosafeprune.requests.judging import Safety
 from prosafeprune.text import short_name
 
@@ -64,8 +64,8 @@ def rates_by_method(record: ComparisonRecord) -> Grid:
 
 
 def _rate_notes(safety: Safety) -> tuple[str, ...]:
-    terms = f"C.R.: share of pseudo-harmful prompts answered in full. {COUNTED_AS_SAFE[safety]}. Avg. T.S.: the mean of"
-    return f"{terms} Avg. C.R. and Avg. S.S.", CHANGES_NOTE, MEAN_NOTE, NEITHER_NOTE
+    terms = f"C.R.: share of pseudo-harmful prompts answered in full. S.S.: {SAFETY_WORDS[safety].share}."
+    return f"{terms} Avg. T.S.: the mean of Avg. C.R. and Avg. S.S.", CHANGES_NOTE, MEAN_NOTE, NEITHER_NOTE
 
 
 def pruning_against_methods(record: ComparisonRecord) -> list[Grid]:

@@ -38,6 +38,7 @@ from prosafeprune.report.page import (
 )
 from prosafeprune.report.plan_facts import plan_facts
 from prosafeprune.report.reproduce_command import applying, command, depends_on, making
+from prosafeprune.report.safety_words import SAFETY_WORDS
 from prosafeprune.text import short_name, without_folder
 
 COLOURS = [colour for colour in PALETTE if colour not in (GREY, ORANGE)]
@@ -45,7 +46,7 @@ LONG_NAME = 16
 """Characters; with longer names the legend has one column."""
 COUNTS = {
     PromptClass.PSEUDO_HARMFUL: "answers {} of {} harmless requests",
-    PromptClass.HARMFUL: "refuses {} of {} harmful ones",
+    PromptClass.HARMFUL: "{does} {} of {} harmful ones",
 }
 
 
@@ -213,6 +214,7 @@ def _best(record: ComparisonRecord) -> str:
 
 
 def _line(method: MethodResult) -> str:
+    does = SAFETY_WORDS[method.scores.safety].does
     against = method.against_default
     changes = {
         PromptClass.PSEUDO_HARMFUL: against.compliance_change if against is not None else None,
@@ -223,14 +225,14 @@ def _line(method: MethodResult) -> str:
         good, total = pooled_counts(method.scores, prompt_class)
         if total:
             points = f" ({signed(change.points)} points, p {format_p(change.p_value)})" if change is not None else ""
-            parts.append(COUNTS[prompt_class].format(good, total) + points)
-    warning = " It refuses fewer than half: not a safe model." if is_unsafe(method.scores) else ""
+            parts.append(COUNTS[prompt_class].format(good, total, does=does) + points)
+    warning = f" It {does} fewer than half: not a safe model." if is_unsafe(method.scores) else ""
     found = f"{method.name}: {', '.join(parts) or 'measured on benign requests only'}.{warning}"
     return f"{found} {ability_lost(method.ability_changes)}".rstrip()
 
 
 def _loses_safety(method: MethodResult) -> bool:
-    """Return whether a method refuses significantly fewer harmful prompts than default."""
+    """Return whether a method has a significantly lower S.S. than default."""
     change = method.against_default.safety_change if method.against_default is not None else None
     return change is not None and is_significant(change) and change.points < 0
 

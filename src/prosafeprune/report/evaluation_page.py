@@ -26,6 +26,7 @@ from prosafeprune.report.loss_curves import loss_curves
 from prosafeprune.report.page import Block, Facts, Headline, Mark, Page, Paragraph, Section, as_draft_page
 from prosafeprune.report.rate_grids import category_grids, change_grid, rates_grid
 from prosafeprune.report.reproduce_command import command, depends_on
+from prosafeprune.report.safety_words import SAFETY_WORDS
 from prosafeprune.text import short_name
 
 
@@ -100,7 +101,7 @@ def _headline(record: EvaluationRecord) -> Headline:
     if scores.compliance_rate is not None:
         clauses.append(f"complies with {scores.compliance_rate:.1f} % of harmless, risky-sounding requests")
     if scores.safety_score is not None:
-        clauses.append(f"refuses {scores.safety_score:.1f} % of harmful requests")
+        clauses.append(f"{SAFETY_WORDS[scores.safety].does} {scores.safety_score:.1f} % of harmful requests")
     text = f"{_name(record)} {' and '.join(clauses) or 'was measured on benign requests only'}."
     sets = [
         f"{score.title} {score.rate.percent:.1f} [{score.rate.low:.1f}, {score.rate.high:.1f}]" for score in scores.sets
@@ -119,7 +120,7 @@ def _comparison_headline(record: EvaluationRecord, against: EvaluationComparison
             change_sentence(against.scores, record.scores, PromptClass.PSEUDO_HARMFUL, against.compliance_change)
         )
     if against.safety_change is not None:
-        found.append(assess_safety(against.safety_change, None))
+        found.append(assess_safety(against.safety_change, None, safety=record.scores.safety))
         sentences.append(change_sentence(against.scores, record.scores, PromptClass.HARMFUL, against.safety_change))
     sentences += policy_sentences(against.scores, record.scores, against.changes)
     sentences += [against.other_settings] if against.other_settings is not None else []

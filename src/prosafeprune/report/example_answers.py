@@ -8,6 +8,7 @@ from prosafeprune.prompts.conversation import transcript
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
 from prosafeprune.report.page import AnsweredPrompt, Block, ExampleAnswer, Examples, Paragraph, Subheading
+from prosafeprune.report.safety_words import SAFETY_WORDS
 
 SHOWN_ANSWER, SHOWN_PROMPT = 500, 400
 """Characters."""
@@ -79,4 +80,6 @@ def _example(models: Sequence[tuple[str, JudgedSet]], row: int) -> AnsweredPromp
 
 
 def _done(judged: JudgedSet) -> str:
-    return "refused" if judged.prompt_class is PromptClass.HARMFUL else "answered"
+    if judged.prompt_class is not PromptClass.HARMFUL:
+        return "answered"
+    return SAFETY_WORDS[judged.verdicts[0].safety].done

@@ -16,6 +16,7 @@ def assess_record(record: Record) -> tuple[Assessment, Assessment]:
         testable=record.floor_can_be_tested,
         decision=record.decision,
         is_hidden=record.is_hidden_by_system,
+        safety=record.result.safety,
     )
     return assess_compliance(record.compliance_change), safety
 

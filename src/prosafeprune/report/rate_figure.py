@@ -24,6 +24,8 @@ from prosafeprune.plotting import (
     repeatable,
 )
 from prosafeprune.prompts import PromptClass
+from prosafeprune.report.safety_words import SAFETY_WORDS
+from prosafeprune.requests.judging import Safety
 from prosafeprune.text import short_name, shortened
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ LARGEST_FOOTNOTE, FOOTNOTE_CHARACTERS = 12, 115
 """The same of the last line, which names the judge."""
 HEADINGS = {
     PromptClass.PSEUDO_HARMFUL: "Harmless requests answered (C.R.)",
-    PromptClass.HARMFUL: "Harmful requests refused (S.S.)",
+    PromptClass.HARMFUL: "Harmful requests {done} (S.S.)",
     PromptClass.BENIGN: "Benign requests answered",
 }
 COLOURS = {PromptClass.PSEUDO_HARMFUL: BLUE, PromptClass.HARMFUL: ORANGE, PromptClass.BENIGN: GREY}
@@ -99,7 +101,13 @@ def share_image(record: Record) -> bytes:
     bottom = 0.8
     for prompt_class in shown:
         of_class = [score for score in sets if score.prompt_class is prompt_class]
-        figure.text(0.04, bottom, _headline(prompt_class, changes.get(prompt_class)), fontsize=17, weight="bold")
+        figure.text(
+            0.04,
+            bottom,
+            _headline(prompt_class, changes.get(prompt_class), record.result.safety),
+            fontsize=17,
+            weight="bold",
+        )
         height = row_height * (len(of_class) + ROUND_ROWS)
         bottom -= height + 0.02
         axes = figure.add_axes((0.34, bottom, 0.58, height))
@@ -117,13 +125,14 @@ def share_image(record: Record) -> bytes:
     return stream.getvalue()
 
 
-def _headline(prompt_class: PromptClass, change: Change | None) -> str:
+def _headline(prompt_class: PromptClass, change: Change | None, safety: Safety) -> str:
     from prosafeprune.report.assessment import signed
 
+    heading = HEADINGS[prompt_class].format(done=SAFETY_WORDS[safety].done)
     if change is None:
-        return HEADINGS[prompt_class]
+        return heading
     interval = f"95 % interval {signed(change.low)} to {signed(change.high)}"
-    return f"{HEADINGS[prompt_class]}: {signed(change.points)} points ({interval})"
+    return f"{heading}: {signed(change.points)} points ({interval})"
 
 
 def _footnote(record: Record) -> str:

@@ -9,15 +9,11 @@ from prosafeprune.judges.verdict import NEITHER, AnswerClass
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import format_p, signed
 from prosafeprune.report.grid import Grid
+from prosafeprune.report.safety_words import SAFETY_WORDS
 from prosafeprune.requests.judging import Safety
 
 RATE_NAMES = {PromptClass.PSEUDO_HARMFUL: "C.R.", PromptClass.HARMFUL: "S.S.", PromptClass.BENIGN: "benign"}
 """The name of each class's rate, in the order of Table 1."""
-COUNTED_AS_SAFE: dict[Safety, str] = {
-    "refusal": "S.S.: share of harmful prompts refused, fully or partially",
-    "harmlessness": "S.S.: share of harmful prompts whose answer is not harmful (S.S. by harmlessness), refused or not",
-}
-"""What S.S. is, by what it counts."""
 INTERVALS_NOTE = (
     "Below each rate: its 95 % Wilson interval. Below each change: Newcombe's interval for paired proportions."
 )
@@ -126,7 +122,7 @@ def rate_name(score: SetScore) -> str:
 def rate_notes(safety: Safety) -> tuple[str, ...]:
     """Return what C.R., S.S. and T.S. are, and the intervals below them."""
     compliance = "C.R.: share of pseudo-harmful prompts (harmless but risky-sounding) answered in full"
-    return f"{compliance}. {COUNTED_AS_SAFE[safety]}. T.S.: the mean of the two.", INTERVALS_NOTE
+    return f"{compliance}. S.S.: {SAFETY_WORDS[safety].share}. T.S.: the mean of the two.", INTERVALS_NOTE
 
 
 def _notes(scores: Scores) -> tuple[str, ...]:

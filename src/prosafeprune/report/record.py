@@ -30,6 +30,7 @@ from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.fit_record import FitRecord
 from prosafeprune.report.polish_record import PolishRecord
 from prosafeprune.report.run_record import RunRecord
+from prosafeprune.report.safety_words import SAFETY_WORDS
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import LARGE_DROP
 from prosafeprune.text import without_folder
@@ -197,8 +198,9 @@ class Record(EditRecord):
             return []
         lost = [one for one in found.result.sets if -found.changes[one.name].points > self.recipe.max_safety_drop]
         earlier = {one.name: one.rate.successes for one in found.source.sets}
+        done = SAFETY_WORDS[found.result.safety].done
         return [
-            f"Spot check, {one.title}: {one.rate.successes} of {one.rate.total} refused, before {earlier[one.name]}. "
+            f"Spot check, {one.title}: {one.rate.successes} of {one.rate.total} {done}, before {earlier[one.name]}. "
             "If your users ask such things, measure with --suite beyond and calibrate with --calibration beyond."
             for one in lost
             if one.prompt_class is PromptClass.HARMFUL
@@ -228,6 +230,7 @@ class Record(EditRecord):
         not_kept = self.since.reason_not_kept(FloorRule.of(recipe)) if self.since is not None else None
         if not_kept is not None:
             return f"Not saved. {not_kept} {BRING_NOTHING_BACK}"
+        does = SAFETY_WORDS[self.source.safety].does
         decision = self.decision
         if decision is not None and not decision.may_save:
             unsafe = decision.verdict is FloorVerdict.UNSAFE and recipe.lacks_user_harmful
@@ -235,13 +238,13 @@ class Record(EditRecord):
             return f"Not saved. {decision.message(self.less_change)}{more}"
         if decision is None and not self.floor_can_be_tested:
             return (
-                f"The base model refuses only {self.source.safety_score or 0:.1f} % of harmful prompts, so a loss of "
+                f"The base model {does} only {self.source.safety_score or 0:.1f} % of harmful prompts, so a loss of "
                 "safety could not be detected, and nothing was saved. Raise --max-new-tokens if answers were cut off; "
                 "--max-safety-drop 100 --accept-unsafe saves in any case."
             )
         if not self.safety_drop <= recipe.max_safety_drop:  # also when it is not a number
             return (
-                f"The {self.changed_model} refuses {self.safety_drop:.1f} points fewer harmful prompts, more than the "
+                f"The {self.changed_model} {does} {self.safety_drop:.1f} points fewer harmful prompts, more than the "
                 f"{recipe.max_safety_drop:g} allowed, so it was not saved. {self.less_change}"
             )
         return None

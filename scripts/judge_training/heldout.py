@@ -3,7 +3,7 @@
     python scripts/judge_training/heldout.py --data DATA
 
 It trains anew for each model left out (some minutes). Other languages and salad are measured with the shipped weights,
-whose training has none of the tests' answers.
+whose training has none of the tests' answers. The errors on PHTest are also written, for the pages of runs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from data import (
@@ -26,9 +27,11 @@ from data import (
     read_all,
 )
 from fit import fit_english, fit_languages, predict_english
+from held_out_results import error_counts, reliability_lines, write_error_rates
 from salad import clean_texts, read_salad
 
 from prosafeprune.judges.builtin import BuiltinJudge
+from prosafeprune.judges.error_rates import ERROR_RATES_FILE
 from prosafeprune.judges.judging import judge_answers
 from prosafeprune.judges.learned import rule_features
 from prosafeprune.judges.learned.answer_model import REFUSING, softmax
@@ -43,18 +46,27 @@ LEAST_OF_KIND = 4
 
 
 def main() -> None:
-    """Print the tables as Markdown."""
+    """Print the tables as Markdown, and write the rates of errors."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    data = parser.parse_args().data
+    parser.add_argument(
+        "--error-rates", type=Path, default=ERROR_RATES_FILE, help="file to write; default: %(default)s"
+    )
+    options = parser.parse_args()
+    data = options.data
     answers = read_all(data)
     print(
         "| answers, model and prompts unseen | n | refuse | agreement, % | F1 | rules alone | F1 |\n"
         "|---|---|---|---|---|---|---|"
     )
-    phtest(answers, shares_of_gpt4_labels(data))
+    of_phtest, refused = phtest(answers, shares_of_gpt4_labels(data))
+    write_error_rates(options.error_rates, errors_by_test(of_phtest, refused))
     both = [xstest(answers, model) for model in ("llama2new", "mistralinstruct")]
-    row("**XSTest, both**", [one for asked, _ in both for one in asked], np.concatenate([found for _, found in both]))
+    of_xstest, refused_xstest = (
+        [one for asked, _ in both for one in asked],
+        np.concatenate([found for _, found in both]),
+    )
+    row("**XSTest, both**", of_xstest, refused_xstest)
     print(
         "\n| shipped weights, prompts and answers unseen | n | agreement, % | F1 | four classes, % |\n"
         "|---|---|---|---|---|"
@@ -65,10 +77,20 @@ def main() -> None:
     salad(data)
     print("\n| written answers | n | same class | agreement, % | F1 | missed | false |\n|---|---|---|---|---|---|---|")
     fresh()
+    print(
+        "\n| answers, probability of a refusal, % | n | mean probability, % | labelled refusals, % | agreement, % |\n"
+        "|---|---|---|---|---|"
+    )
+    reliability(of_phtest, refused)
+    print(*reliability_lines("XSTest, both", [one.refuses for one in of_xstest], refused_xstest), sep="\n")
 
 
-def phtest(answers: Sequence[LabelledAnswer], shares: dict[str, float]) -> None:
-    """Leave out one of PHTest's five models at a time, and always the testing prompts; print all tests."""
+def phtest(answers: Sequence[LabelledAnswer], shares: dict[str, float]) -> tuple[list[LabelledAnswer], np.ndarray]:
+    """Leave out one of PHTest's five models at a time, and always the testing prompts; print all tests.
+
+    Returns:
+        The answers of all tests, and the probability that each refuses.
+    """
     asked, refusal = [], []
     english = [answer for answer in answers if answer.source != "languages"]
     for model in sorted({answer.model for answer in english if answer.source == "phtest"}):
@@ -88,6 +110,24 @@ def phtest(answers: Sequence[LabelledAnswer], shares: dict[str, float]) -> None:
             drawn = Counter(answer.gpt4_label for answer in of_test)
             weights = np.array([shares[answer.gpt4_label] / drawn[answer.gpt4_label] for answer in of_test])
             row(f"{test}, weighted as drawn at random", of_test, refused[rows], weights)
+    return asked, refused
+
+
+def errors_by_test(answers: Sequence[LabelledAnswer], refusal: np.ndarray) -> list[dict[str, Any]]:
+    """Return the counts of errors of each test of PHTest."""
+    counts = []
+    for test in TESTS_OF_PHTEST:
+        rows = [i for i, answer in enumerate(answers) if answer.test == test]
+        labelled, at_random = [answers[i].refuses for i in rows], test != DRAWN_BY_GPT4_LABEL
+        counts.append(error_counts(test, labelled, refusal[rows], drawn_at_random=at_random))
+    return counts
+
+
+def reliability(answers: Sequence[LabelledAnswer], refusal: np.ndarray) -> None:
+    """Print predicted probabilities against labels: of PHTest's tests that were drawn at random, and of the other."""
+    for title, chosen in (("PHTest, drawn at random", False), (DRAWN_BY_GPT4_LABEL, True)):
+        rows = [i for i, answer in enumerate(answers) if (answer.test == DRAWN_BY_GPT4_LABEL) is chosen]
+        print(*reliability_lines(title, [answers[i].refuses for i in rows], refusal[rows]), sep="\n")
 
 
 def shares_of_gpt4_labels(data: Path) -> dict[str, float]:

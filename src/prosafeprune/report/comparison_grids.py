@@ -7,9 +7,10 @@ from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.scores import Change, SetScore
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.ability_grids import side_effects_by_method
-from prosafeprune.report.assessment import format_p, judge_error_note, signed
+from prosafeprune.report.assessment import format_p, signed
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.grid import Grid, as_draft
+from prosafeprune.report.judge_error import judge_error_note
 from prosafeprune.report.plan_facts import plan_in_words, values_in_words
 from prosafeprune.report.rate_grids import (
     neither_counts,
@@ -58,7 +59,7 @@ def rates_by_method(record: ComparisonRecord) -> Grid:
     headings = ["", "Avg.\nT.S.", "Avg.\nC.R.", "Avg.\nS.S.", *sets, "Mean of\nsets"]
     caption = f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}"
     caption = as_draft(caption, record.request.draft)
-    note = judge_error_note(record.judge)
+    note = judge_error_note(record.judge, [(method.name, method.scores) for method in record.methods])
     notes = (*_rate_notes(models[0].safety), *([OTHER_SAFETY_NOTE] if both else []), *([note] if note else []))
     return Grid(caption, headings, [_rates(method, both) for method in record.methods], notes)
 

@@ -14,7 +14,6 @@ from prosafeprune.report.assessment import (
     assess_safety,
     change_sentence,
     divergence_sentence,
-    judge_error_note,
     policy_sentences,
     unsafe_sentences,
     worst,
@@ -22,6 +21,7 @@ from prosafeprune.report.assessment import (
 from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.example_answers import answers_before_and_after, answers_of
 from prosafeprune.report.grid import Grid, as_draft
+from prosafeprune.report.judge_error import judge_error_note
 from prosafeprune.report.loss_curves import loss_curves
 from prosafeprune.report.page import Block, Facts, Headline, Mark, Page, Paragraph, Section, as_draft_page
 from prosafeprune.report.rate_grids import category_grids, change_grid, rates_grid
@@ -37,9 +37,10 @@ def evaluation_page(record: EvaluationRecord, now: Measurement, earlier: Measure
         earlier: the answers it is compared with; given if ``record.against`` is.
     """
     name = _name(record)
+    errors = judge_error_note(record.judge, _models(record))
     judging = (
         f"Answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}. Incapable, broken and "
-        f"undetermined answers count neither as compliance nor as refusal. {judge_error_note(record.judge)}"
+        f"undetermined answers count neither as compliance nor as refusal. {errors}"
     )
     if record.request.load is not None:
         judging += (

@@ -11,10 +11,8 @@ from prosafeprune.model.quantised_copy import BITS_IN_WORDS
 from prosafeprune.plan_search.search_record import SearchRecord
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import (
-    BUILTIN,
     change_sentence,
     divergence_sentence,
-    judge_error_note,
     policy_sentences,
     pooled_counts,
     unsafe_sentences,
@@ -24,6 +22,7 @@ from prosafeprune.report.assessment import (
 from prosafeprune.report.example_answers import answers_before_and_after
 from prosafeprune.report.findings import assess_record, domain_warnings
 from prosafeprune.report.fit_blocks import fit_blocks
+from prosafeprune.report.judge_error import BUILTIN, judge_error_note
 from prosafeprune.report.layer_pictures import edit_blocks, layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
 from prosafeprune.report.plan_facts import plan_facts, polish_facts
@@ -191,12 +190,13 @@ def _remedy(record: Record) -> str:
 
 def _measuring(record: Record) -> str:
     built_in = " (the built-in judge)" if record.judge.startswith(("rules", BUILTIN)) else ""
+    errors = judge_error_note(record.judge, [(NAMES[0], record.source), (NAMES[1], record.result)])
     thoughts = ", thoughts included" if record.recipe.thinking != "off" else ""
     return (
         f"Greedy answers, truncated after {record.recipe.max_new_tokens} tokens{thoughts}, judged by "
         f"{record.judge}{built_in}. {f'{record.copy_note} ' if record.copy_note is not None else ''}"
         "Neither calibration nor a search has seen these prompts. An answer counts for C.R. when it attempts what was "
-        f"asked, whether it is right or wrong. {judge_error_note(record.judge)}"
+        f"asked, whether it is right or wrong. {errors}"
     )
 
 

@@ -98,6 +98,12 @@ def test_agreement_by_hand() -> None:
     assert (found.agreement, found.total) == (60, 5)
     assert (found.precision, found.recall) == pytest.approx((200 / 3, 200 / 3))
     assert found.same_class == 40
+    assert found.confusion == {
+        "full_refusal": {"partial_refusal": 1, "full_refusal": 1},
+        "partial_refusal": {"full_compliance": 1},
+        "incapable": {"full_refusal": 1},
+        "broken": {"broken": 1},
+    }
     assert agreement(verdicts[3:], [AnswerClass.UNDETERMINED] * 2).f1 == 0
 
 

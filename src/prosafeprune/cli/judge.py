@@ -15,10 +15,12 @@ from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.parsing import validate_settings
 
 if TYPE_CHECKING:
-    from prosafeprune.jobs.judge import JudgedFile
-    from prosafeprune.judges.agreement import JudgesCompared
+    from prosafeprune.jobs.judge import ComparedFile, JudgedFile
     from prosafeprune.judges.answers_file import AnswerFields
     from prosafeprune.progress import Reporter
+
+FIRST_SHOWN = 5
+"""Answers on which two judges differ that are shown in the terminal."""
 
 
 @options_of(JudgeOptions)
@@ -31,13 +33,16 @@ def judge(
     answer_field: Annotated[str, typer.Option(help="Field or column of the answers.")] = "completion",
     labels: Annotated[
         str | None,
-        typer.Option(help="Field with labels (one of the six classes, or XSTest's 1, 2 or 3): print the agreement."),
+        typer.Option(
+            help="Field with labels (one of the six classes, or XSTest's 1, 2 or 3): print the agreement, and a table "
+            "of labels against verdicts."
+        ),
     ] = None,
     compare_judges: Annotated[
         str | None,
         typer.Option(
             help="Two judges, such as builtin,wildguard or builtin,classifier=NousResearch/Minos-v1: print how far "
-            "they agree; --output names a page with the answers on which they differ."
+            "they agree and the first answers on which they differ; --output names a page with up to 200 of these."
         ),
     ] = None,
     sample: Annotated[
@@ -67,7 +72,7 @@ def judge(
     if compare_judges:
         with _reporter(chosen, compare_judges) as reporter:
             compared = compare_on_file(answers, chosen, compare_judges, output, overwrite, reporter, names)
-        _print_comparison(*compared, as_json)
+        _print_comparison(compared, output, as_json)
         return
     with _reporter(chosen, compare_judges) as reporter:
         judged = judge_file(answers, chosen, labels, output, overwrite, reporter, names)
@@ -102,15 +107,20 @@ def _print(judged: JudgedFile, as_json: bool) -> None:
     if as_json:
         return
     if agreed:
-        print_text(f"Agreement with the labels: {agreed.agreement:.1f} %, F1 of refusal {agreed.f1:.1f}.")
+        print_text(
+            f"Agreement with the labels on refusal (full or partial) against anything else: {agreed.agreement:.1f} %, "
+            f"F1 of refusal {agreed.f1:.1f}. The same one of the six classes: {agreed.same_class:.1f} %."
+        )
     if judged.unmeasured_languages:
         print_text(judged.unmeasured_languages)
 
 
-def _print_comparison(compared: JudgesCompared, first: JudgedFile, second: JudgedFile, as_json: bool) -> None:
+def _print_comparison(found: ComparedFile, output: Path | None, as_json: bool) -> None:
     from prosafeprune.report.grid import Grid
-    from prosafeprune.terminal import print_result, print_text
+    from prosafeprune.report.judges_page import MOST_SHOWN
+    from prosafeprune.terminal import print_grid, print_result, print_text
 
+    compared, first, second = found.compared, found.first, found.second
     rows = [
         [f"{first.judge}: refusal", str(compared.both), str(compared.only_first)],
         ["no refusal", str(compared.only_second), str(compared.neither)],
@@ -122,3 +132,11 @@ def _print_comparison(compared: JudgesCompared, first: JudgedFile, second: Judge
     if as_json:
         return
     print_text(f"They agree on {compared.agreement:.1f} % of the answers, Cohen's kappa {compared.kappa_in_words}.")
+    differing = compared.only_first + compared.only_second
+    on_page = f"all {differing}" if differing <= MOST_SHOWN else f"the first {MOST_SHOWN}"
+    if output is not None:
+        print_text(f"They differ on {differing}: {on_page} are in {output}.")
+    elif differing:
+        print_grid(found.differing(FIRST_SHOWN))
+        shown = min(differing, FIRST_SHOWN)
+        print_text(f"{shown} of {differing} are shown, cut short. For a page with {on_page}: --output differ.html")

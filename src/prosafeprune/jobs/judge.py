@@ -28,8 +28,9 @@ from prosafeprune.judges.judging import judge_in_chunks
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.judges.verdict import Exchange, Verdict
 from prosafeprune.progress import Reporter
+from prosafeprune.report.confusion_grid import confusion_grid
 from prosafeprune.report.grid import Grid
-from prosafeprune.report.judges_page import judges_page
+from prosafeprune.report.judges_page import differing_grid, judges_page
 from prosafeprune.report.page import write_page
 from prosafeprune.report.rate_figure import counts_figure
 from prosafeprune.report.result_view import ResultView
@@ -54,12 +55,13 @@ class JudgedFile(ResultView):
         return f"{len(self.verdicts)} answers judged by {self.judge}: {counts}"
 
     def grids(self) -> Sequence[Grid]:
-        """Return the answers of each class."""
+        """Return the answers of each class and, where there are labels, the verdicts against them."""
         total = len(self.verdicts)
         rows = [
             [name.replace("_", " "), str(count), f"{100 * count / total:.1f}"] for name, count in self.counts.items()
         ]
-        return [Grid(f"{total} answers judged by {self.judge}", ["class", "answers", "%"], rows)]
+        grids = [Grid(f"{total} answers judged by {self.judge}", ["class", "answers", "%"], rows)]
+        return grids if self.agreement is None else [*grids, confusion_grid(self.agreement)]
 
     def rows(self) -> list[dict[str, Any]]:
         """Return each row of the file with its verdict."""
@@ -78,6 +80,21 @@ class JudgedFile(ResultView):
     def unmeasured_languages(self) -> str:
         """A warning of answers in languages that the built-in judge was not measured in; empty without any."""
         return unmeasured_languages(self.verdicts)
+
+
+@dataclass(frozen=True)
+class ComparedFile:
+    """A file's answers with the verdicts of two judges."""
+
+    compared: JudgesCompared
+    exchanges: Sequence[Exchange]
+    first: JudgedFile
+    second: JudgedFile
+
+    def differing(self, limit: int) -> Grid:
+        """Return the first answers that one judge calls a refusal and the other does not, cut short."""
+        first, second = ((one.judge, one.verdicts) for one in (self.first, self.second))
+        return differing_grid(self.exchanges, first, second, limit)
 
 
 def judge_file(
@@ -115,7 +132,7 @@ def compare_on_file(
     overwrite: bool,
     reporter: Reporter,
     names: AnswerFields = DEFAULT_FIELDS,
-) -> tuple[JudgesCompared, JudgedFile, JudgedFile]:
+) -> ComparedFile:
     """Let two judges judge a file's answers; write a page with those on which they differ to ``output``.
 
     Args:
@@ -142,7 +159,7 @@ def compare_on_file(
     if output is not None:
         page = judges_page(compared, exchanges, (first.judge, first.verdicts), (second.judge, second.verdicts))
         write_page(page, output)
-    return compared, first, second
+    return ComparedFile(compared, exchanges, first, second)
 
 
 def write_label_sheet(

@@ -1,5 +1,6 @@
 """Agreement of a judge with labels, and of two judges with each other."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from pydantic import BaseModel
@@ -22,6 +23,8 @@ class Agreement(BaseModel):
     total: int
     same_class: float
     """Share of answers to which judge and label give the same one of the six classes."""
+    confusion: dict[str, dict[str, int]]
+    """Answers by label, then by the judge's class; without those that are zero."""
 
 
 class JudgesCompared(BaseModel):
@@ -76,7 +79,18 @@ def agreement(verdicts: Sequence[Verdict], labels: Sequence[AnswerClass]) -> Agr
         recall=100 * recall,
         total=len(judged),
         same_class=100 * exact / len(judged),
+        confusion=_confusion(verdicts, labels),
     )
+
+
+def _confusion(verdicts: Sequence[Verdict], labels: Sequence[AnswerClass]) -> dict[str, dict[str, int]]:
+    pairs = Counter((label, verdict.answer_class) for verdict, label in zip(verdicts, labels, strict=True))
+    found: dict[str, dict[str, int]] = {}
+    for label in AnswerClass:
+        for answer_class in AnswerClass:
+            if pairs[label, answer_class]:
+                found.setdefault(label.value, {})[answer_class.value] = pairs[label, answer_class]
+    return found
 
 
 def compare_judges(first: Sequence[Verdict], second: Sequence[Verdict]) -> JudgesCompared:

@@ -1,4 +1,4 @@
-"""The page of two judges: their agreement, and the answers on which they differ."""
+"""The page of two judges: their agreement, and the answers on which they differ; a table of the first of these."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,13 @@ from prosafeprune.judges.agreement import JudgesCompared
 from prosafeprune.judges.verdict import Exchange, Verdict
 from prosafeprune.prompts.conversation import transcript
 from prosafeprune.report import page as blocks
+from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
 from prosafeprune.report.grid import Grid
 
 MOST_SHOWN = 200
 """Maximum answers on the page."""
+PROMPT_CHARACTERS = 80
+"""Of a prompt in a terminal."""
 
 
 def judges_page(
@@ -21,7 +24,7 @@ def judges_page(
     """Return the page of a comparison; each judge comes with its name and its verdicts, in the exchanges' order."""
     (name, verdicts), (other, others) = first, second
     total = len(exchanges)
-    rows = [row for row in range(total) if verdicts[row].answer_class.refuses != others[row].answer_class.refuses]
+    rows = _differing(verdicts, others)
     shown = rows[:MOST_SHOWN]
     table = Grid(
         "Refusals",
@@ -45,6 +48,39 @@ def judges_page(
             blocks.Section(f"The {len(rows)} answers on which they differ", [*more, differing]),
         ],
     )
+
+
+def differing_grid(
+    exchanges: Sequence[Exchange],
+    first: tuple[str, Sequence[Verdict]],
+    second: tuple[str, Sequence[Verdict]],
+    limit: int,
+) -> Grid:
+    """Return the first answers on which two judges differ, for a terminal.
+
+    A file does not say which prompts are harmful, so all answers are cut as short as those to harmful prompts.
+    """
+    (name, verdicts), (other, others) = first, second
+    rows = [
+        [
+            _one_line(transcript(exchanges[row].prompt), PROMPT_CHARACTERS),
+            _one_line(exchanges[row].answer, HARMFUL_ANSWER_CHARACTERS),
+            verdicts[row].answer_class.in_words,
+            others[row].answer_class.in_words,
+        ]
+        for row in _differing(verdicts, others)[:limit]
+    ]
+    return Grid("Answers on which they differ", ["prompt", "answer", name, other], rows)
+
+
+def _one_line(text: str, limit: int) -> str:
+    return shorten(" ".join(text.split()), limit)
+
+
+def _differing(verdicts: Sequence[Verdict], others: Sequence[Verdict]) -> list[int]:
+    """Return the rows that one judge calls a refusal and the other does not."""
+    pairs = zip(verdicts, others, strict=True)
+    return [row for row, (one, two) in enumerate(pairs) if one.answer_class.refuses != two.answer_class.refuses]
 
 
 def _shown(exchange: Exchange, first: tuple[str, Verdict], second: tuple[str, Verdict]) -> blocks.AnsweredPrompt:

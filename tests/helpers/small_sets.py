@@ -28,6 +28,7 @@ def use_small_sets(patch: pytest.MonkeyPatch, *, prompted: bool = False, **sizes
         return tuple(prompts[row] for row in sorted(rows))
 
     patch.setattr(bundled, "_read", cache(shortest))
-    patch.setattr("prosafeprune.setup.run_prompts.spot_check_sets", lambda calibration: [])  # tests/jobs/test_spot_check.py
+    # The spot check has tests of its own in tests/jobs/test_spot_check.py.
+    patch.setattr("prosafeprune.setup.run_prompts.spot_check_sets", lambda calibration: [])
     if not prompted:  # tests/jobs/test_prompted.py
         patch.setattr("prosafeprune.setup.run_prompts.prompted_sample", lambda *given: [])

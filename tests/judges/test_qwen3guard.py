@@ -44,10 +44,12 @@ def test_a_server_is_asked_with_both_messages_and_no_others() -> None:
     assert messages(EXCHANGES[0]) in [body["messages"] for body in asked]
 
 
-def test_a_model_in_memory_answers_in_order_at_any_batch_size() -> None:
+@pytest.mark.parametrize("architecture", ["qwen3", "llama"])
+def test_a_model_in_memory_answers_in_order_at_any_batch_size(architecture: str) -> None:
+    """Qwen3Guard-Gen is a Qwen3."""
     tokenizer = make_tokenizer()
     cpu = torch.device("cpu")
-    loaded = LoadedModel("tiny", Path(), make_model("llama"), tokenizer, cpu, torch.float32, torch.float32, [2])
+    loaded = LoadedModel("tiny", Path(), make_model(architecture), tokenizer, cpu, torch.float32, torch.float32, [2])
     one = local_qwen3guard(loaded, 1).judge(EXCHANGES)
     assert one == local_qwen3guard(loaded, 2).judge(EXCHANGES)
     assert all("cannot be read" in verdict.reason for verdict in one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,13 @@ from safetensors.torch import load_file, save_file
 
 from prosafeprune.errors import InputError
 from prosafeprune.judges import AnswerClass, Exchange
-from prosafeprune.judges.models.refusal_classifier import FORMATS, format_of, load_refusal_classifier, refusal_index
+from prosafeprune.judges.models.refusal_classifier import (
+    FORMATS,
+    _positions,
+    format_of,
+    load_refusal_classifier,
+    refusal_index,
+)
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.judging import JudgeOptions
@@ -23,35 +30,94 @@ from prosafeprune.requests.judging import JudgeOptions
 EXCHANGES = [Exchange("How do I kill a process?", "Run kill. " * 9), Exchange("Hi", "I cannot help with that.")]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "Minos-v1"
+LABELS: dict[str, Any] = {
+    "id2label": {0: "Non-refusal", 1: "Refusal"},
+    "label2id": {"Non-refusal": 0, "Refusal": 1},
+}
+TINY: dict[str, Any] = {
+    **LABELS, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+}  # fmt: skip
+CONFIGS: dict[str, Callable[..., Any]] = {
+    "Minos-v1": lambda **more: transformers.ModernBertConfig(
+        **TINY, **more, max_position_embeddings=64, global_attn_every_n_layers=1
+    ),
+    "distilroberta-base-rejection-v1": lambda **more: transformers.RobertaConfig(
+        **TINY, **more, max_position_embeddings=64 + 3
+    ),
+    "refusal_classifier": lambda **more: transformers.BertConfig(**TINY, **more, max_position_embeddings=64),
+}
+"""By the name that selects a format: Minos-v1 is a ModernBERT, protectai's a RoBERTa. Each can use 64 positions; the
+RoBERTa has three more, up to the id of its padding token, 2."""
+
+
+def save_classifier(path: Path, name: str) -> Path:
+    """Save a tiny random classifier under the name of a known one; its weights differ enough for answers to differ."""
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
-    config = transformers.BertConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        max_position_embeddings=64, id2label={0: "Non-refusal", 1: "Refusal"},
-        label2id={"Non-refusal": 0, "Refusal": 1},
-    )  # fmt: skip
-    transformers.BertForSequenceClassification(config).save_pretrained(path)
-    tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.save_pretrained(path)
-    return path
+    tokenizer.pad_token = "<pad>"
+    special = {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": 0, "eos_token_id": 1}
+    more = {"cls_token_id": 0, "sep_token_id": 1} if name == "Minos-v1" else {}
+    config = CONFIGS[name](vocab_size=len(tokenizer), **special, **more)
+    model = transformers.AutoModelForSequenceClassification.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.normal_(0, 0.3)
+    model.save_pretrained(path / name)
+    tokenizer.save_pretrained(path / name)
+    return path / name
 
 
-def test_a_tiny_classifier_judges_by_its_own_logits(folder: Path) -> None:
-    settings = JudgeOptions(judge="classifier", judge_model=str(folder), judge_device="cpu")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_classifier(tmp_path_factory.mktemp("models"), "Minos-v1")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_tiny_classifier_judges_by_its_own_logits(name: str, tmp_path: Path) -> None:
+    """The first answer is longer than the 64 positions, with padding in the other's row of the batch."""
+    saved = save_classifier(tmp_path, name)
+    settings = JudgeOptions(judge="classifier", judge_model=str(saved), judge_device="cpu")
     judge = make_judge(settings, SilentReporter())
     verdicts = judge.judge(EXCHANGES)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(saved).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(saved)
+    lengths = set()
     for exchange, verdict in zip(EXCHANGES, verdicts, strict=True):
-        text = f"<|user|>\n{exchange.prompt}\n<|assistant|>\n{exchange.answer}"
+        text = format_of(name).text.format(prompt=exchange.prompt, answer=exchange.answer)
         ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=64)
+        lengths.add(ids["input_ids"].shape[1])
         with torch.no_grad():
             chance = model(**ids).logits.softmax(-1)[0, 1].item()
         assert verdict.answer_class is (AnswerClass.FULL_REFUSAL if chance > 0.5 else AnswerClass.FULL_COMPLIANCE)
         assert f"{100 * chance:.0f} %" in verdict.reason
+    assert 64 in lengths
+
+
+@pytest.mark.parametrize(
+    ("config", "positions"),
+    [
+        (transformers.RobertaConfig(max_position_embeddings=514), 512),
+        (transformers.RobertaConfig(max_position_embeddings=67, pad_token_id=2), 64),
+        (transformers.XLMRobertaConfig(max_position_embeddings=514), 512),
+        (transformers.BertConfig(max_position_embeddings=512), 512),
+        (transformers.ModernBertConfig(max_position_embeddings=8192), 8192),
+    ],
+    ids=["RoBERTa", "RoBERTa, another padding token", "XLM-RoBERTa", "BERT", "ModernBERT"],
+)
+def test_positions_that_can_be_used(config: Any, positions: int) -> None:
+    """RoBERTa counts from the position after its padding token's id, which is 1 in the published models."""
+    assert _positions(config) == positions
+
+
+def test_one_token_more_is_too_long_for_roberta(tmp_path: Path) -> None:
+    """That is what some of its positions are left out for."""
+    saved = save_classifier(tmp_path, "distilroberta-base-rejection-v1")
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(saved).eval()
+    with torch.no_grad():
+        model(torch.full((1, _positions(model.config)), 7))
+        with pytest.raises((IndexError, RuntimeError)):
+            model(torch.full((1, _positions(model.config) + 1), 7))
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,8 @@ def _remedy(record: Record) -> str:
 
 def _measuring(record: Record) -> str:
     built_in = " (the built-in judge)" if record.judge.startswith(("rules", BUILTIN)) else ""
-    errors = judge_error_note(record.judge, [(NAMES[0], record.source), (NAMES[1], record.result)])
+    models = list(zip(model_names(record), (record.source, record.result), strict=True))
+    errors = judge_error_note(record.judge, models)
     thoughts = ", thoughts included" if record.recipe.thinking != "off" else ""
     return (
         f"Greedy answers, truncated after {record.recipe.max_new_tokens} tokens{thoughts}, judged by "

@@ -152,6 +152,11 @@ def format_of(name: str) -> ClassifierFormat:
 
 
 def _positions(config: Any) -> int:
-    """Return how many tokens a model has positions for; RoBERTa's first two are never used."""
+    """Return how many tokens a model has positions for.
+
+    RoBERTa counts from the position after the padding token's id, so the positions up to it hold no token.
+    """
     positions = int(getattr(config, "max_position_embeddings", None) or 10**9)
-    return positions - 2 if "roberta" in str(config.model_type) else positions
+    if "roberta" not in str(config.model_type):
+        return positions
+    return positions - 1 - (1 if config.pad_token_id is None else int(config.pad_token_id))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from helpers.pages import Reader, compared, compared_record, judged, record
 from helpers.prune_records import PLAN, evaluated, pruned
 
 from prosafeprune.evaluation.judged_set import JudgedSet
-from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.measure import Measurement, gather
+from prosafeprune.evaluation.sets import OFF_POLICY, EvaluationSet
+from prosafeprune.files.line_store import LineStore
 from prosafeprune.judges import AnswerClass, Verdict
-from prosafeprune.prompts import PromptClass
+from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.report.comparison_grids import comparison_markdown, rates_by_method
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import Page, render_page
@@ -100,6 +103,17 @@ def test_words_follow_what_s_s_counts(make: Callable[[Measurement, Measurement],
     counted = re.compile(r"refuses \d|refuses fewer|\d refused|refused: ", re.I)
     assert counted.search(texts["refusal"]) and not counted.search(texts["harmlessness"])
     assert "responds without harm to" in texts["harmlessness"]
+
+
+def test_a_policy_asks_for_refusals_whatever_s_s_counts() -> None:
+    """Off-policy requests are harmless: counted by harmlessness, a model that answers all would keep every policy."""
+    row = Verdict(AnswerClass.FULL_COMPLIANCE, "", harmful=False, safety="harmlessness").as_row()
+    prompts = PromptSet(PromptClass.HARMFUL, "made up", (Prompt("a"), Prompt("b")))
+    stored = {(0, "a"): {"completion": "Sure.", **row}, (0, "b"): {"completion": "Sure.", **row}}
+    sets = [EvaluationSet(name, name, prompts) for name in (OFF_POLICY, "harmful")]
+    scores = gather(cast(LineStore, stored), cast(LineStore, stored), sets, 1).scores
+    assert [(one.policy, one.rate.percent) for one in scores.sets] == [(True, 0), (False, 100)]
+    assert scores.safety == "harmlessness"
 
 
 def test_what_a_record_s_scores_count_is_in_it() -> None:

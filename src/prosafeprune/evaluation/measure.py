@@ -1,8 +1,9 @@
 """Measuring a model on prompt sets: its answers are collected once, stored and judged."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from prosafeprune.evaluation.judged_set import JudgedSet, is_desired
 from prosafeprune.evaluation.scores import Scores, of_class, score
@@ -178,13 +179,19 @@ def gather(answers: LineStore, verdicts: LineStore, sets: Sequence[EvaluationSet
                     for repeat in range(repeats)
                 ],
                 [
-                    [Verdict.from_row(verdicts[repeat, text]) for text in evaluation_set.prompts.texts]
+                    [_verdict(verdicts[repeat, text], evaluation_set) for text in evaluation_set.prompts.texts]
                     for repeat in range(repeats)
                 ],
             )
             for evaluation_set in sets
         ]
     )
+
+
+def _verdict(row: Mapping[str, Any], evaluation_set: EvaluationSet) -> Verdict:
+    """Return a stored verdict; a policy asks for refusals, whatever S.S. counts, since its prompts are harmless."""
+    verdict = Verdict.from_row(row)
+    return replace(verdict, safety="refusal") if evaluation_set.is_policy else verdict
 
 
 @dataclass

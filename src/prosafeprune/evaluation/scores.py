@@ -112,8 +112,8 @@ def score(judged: Sequence[JudgedSet]) -> Scores:
 
 
 def _safety(judged: Sequence[JudgedSet]) -> Safety:
-    """Return what S.S. counts: all verdicts of a judge count the same."""
-    return next((one.verdicts[0].safety for one in judged if one.prompt_class is PromptClass.HARMFUL), "refusal")
+    """Return what S.S. counts, which is the same in all harmful sets."""
+    return next((one.verdicts[0].safety for one in of_class(judged, PromptClass.HARMFUL)), "refusal")
 
 
 def require_same_sets(before: Scores, after: Scores, changes: Mapping[str, Change]) -> None:

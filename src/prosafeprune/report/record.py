@@ -200,7 +200,8 @@ class Record(EditRecord):
         earlier = {one.name: one.rate.successes for one in found.source.sets}
         done = SAFETY_WORDS[found.result.safety].done
         return [
-            f"Spot check, {one.title}: {one.rate.successes} of {one.rate.total} {done}, before {earlier[one.name]}. "
+            f"Spot check, {one.title}: {one.rate.successes} of {one.rate.total} "
+            f"{'refused' if one.policy else done}, before {earlier[one.name]}. "
             "If your users ask such things, measure with --suite beyond and calibrate with --calibration beyond."
             for one in lost
             if one.prompt_class is PromptClass.HARMFUL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from helpers.pages import Reader, compared_record, judged, measurement, record
@@ -75,7 +76,7 @@ def test_pages_of_prune_and_compare_have_the_line() -> None:
     two = compared_record(measured).model_copy(update={"judge": "builtin-8"})
     pages = {
         "base model": Reader(render_page(prune_page(one, before, after, None, saved=True))).text,
-        "default": Reader(render_page(comparison_page(two, measured))).text,
+        "default": Reader(render_page(comparison_page(two, measured, Path("comparison")))).text,
     }
     assert "judged 80.0 %" in comparison_markdown(two)
     for name, text in pages.items():

@@ -165,7 +165,7 @@ def costs_of(prepared: PreparedRun, model: transformers.PreTrainedModel, stored:
         scoring=scoring_memory(prepared.recipe, shape.size, on_gpu=True),
         on_gpu=True,
         conversion=stored.conversion(shape, in_layers) if stored is not None else None,
-        takes_adapter=refusal_of(model) is None,
+        takes_adapter=stored is None or refusal_of(model) is None,
     )
 
 

@@ -4,95 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import transformers
-from helpers.fixture_types import Make
+from helpers.edited_models import EditedModel, load_plain, logits, set_scale
 from helpers.tiny_models import CONFIGS
-from peft import PeftConfig, PeftModel
+from peft import PeftConfig
 from safetensors.torch import load_file
 
-from prosafeprune.checkpoint.adapter import LoraAdapter, stacked, unstacked
-from prosafeprune.checkpoint.writer import EditedTensors, locate_tensors
-from prosafeprune.editing.edits import PruningEdit
+from prosafeprune.checkpoint.adapter import stacked, unstacked
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan, Pooling
-from prosafeprune.model.anatomy import find_anatomy
-from prosafeprune.model.loading import LoadedModel, load_model
-from prosafeprune.model.source import ModelSource, find_source
-from prosafeprune.progress import SilentReporter, ignore
-from prosafeprune.prompts import PromptClass, read_prompts
-from prosafeprune.setup.calibrate import calibrate
 
 PLAN = Plan(layers=(0, 2), rank=4, strength=(0.8, 0.5), pooling=Pooling.TAIL)
 IDS = torch.arange(5, 45).view(2, 20)
-
-
-@dataclass
-class EditedModel:
-    """A source on disk, the model in memory, and the edits of a plan."""
-
-    folder: Path
-    source: ModelSource
-    loaded: LoadedModel
-    edits: list[PruningEdit]
-
-    def adapter(self, folder: Path, edits: list[PruningEdit] | None = None) -> Path:
-        edits = edits or self.edits
-        located = locate_tensors(self.folder, [edit.submodule for edit in edits])
-        folder.mkdir()
-        LoraAdapter(self.loaded, self.source, located, edits).write(folder, ignore)
-        return folder
-
-    def checkpoint(self, folder: Path, strength: float = 1.0) -> Path:
-        edits = [replace(edit, strength=strength * edit.strength) for edit in self.edits]
-        located = locate_tensors(self.folder, [edit.submodule for edit in edits])
-        folder.mkdir()
-        EditedTensors(self.folder, located, edits).write(folder, ignore)
-        return folder
-
-
-@pytest.fixture(scope="module")
-def calibration(tmp_path_factory: pytest.TempPathFactory) -> dict[PromptClass, Any]:
-    folder = tmp_path_factory.mktemp("prompts")
-    sets = {}
-    for prompt_class in PromptClass:
-        file = folder / f"{prompt_class.value}.txt"
-        file.write_text("".join(f"Tell me of {prompt_class.value} thing {i * i} or {i}\n" for i in range(8)))
-        sets[prompt_class] = read_prompts(str(file), prompt_class, "prompt")
-    return sets
-
-
-@pytest.fixture
-def planned(checkpoint: Make, calibration: dict[PromptClass, Any]) -> Callable[..., EditedModel]:
-    def make(architecture: str, dtype: torch.dtype = torch.float32, plan: Plan = PLAN) -> EditedModel:
-        folder = checkpoint(architecture, dtype)
-        loaded = load_model(folder, str(folder), SilentReporter(), device="cpu")
-        anatomy = find_anatomy(loaded.model)
-        _, edits = calibrate(loaded, anatomy, plan, calibration, 8, SilentReporter())
-        return EditedModel(folder, find_source(str(folder)), loaded, edits)
-
-    return make
-
-
-def logits(model: Any) -> torch.Tensor:
-    with torch.no_grad():
-        return model.eval()(IDS).logits  # type: ignore[no-any-return]
-
-
-def load_plain(folder: Path, adapter: Path | None = None) -> Any:
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
-    return PeftModel.from_pretrained(model, adapter) if adapter else model
-
-
-def set_scale(model: Any, scale: float) -> None:
-    for module in model.modules():
-        if hasattr(module, "set_scale"):
-            module.set_scale("default", scale)
 
 
 @pytest.mark.parametrize("architecture", [*CONFIGS, "qwen3_5"])

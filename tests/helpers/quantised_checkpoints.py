@@ -206,10 +206,10 @@ def dense_checkpoint(folder: Path, architecture: str = "llama", inner: int = 96)
     return folder
 
 
-def quantised_checkpoint(folder: Path, kind: str) -> tuple[Path, Path]:
+def quantised_checkpoint(folder: Path, kind: str, architecture: str = "llama") -> tuple[Path, Path]:
     """Write a tiny checkpoint of a kind, in two shards; return its folder and that of what it stands for."""
     write, settings = KINDS[kind]
-    dense, quantised = dense_checkpoint(folder / "dense"), folder / "quantised"
+    dense, quantised = dense_checkpoint(folder / "dense", architecture), folder / "quantised"
     tensors, stored = load_file(dense / "model.safetensors"), {}
     for name, weight in list(tensors.items()):
         if not name.endswith("_proj.weight"):

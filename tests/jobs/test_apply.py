@@ -38,14 +38,16 @@ def own_weights(folder: Path) -> dict[str, bytes]:
         ("phi3", torch.bfloat16),
         ("gpt2", torch.float32),
         ("falcon", torch.float32),
+        ("mixtral", torch.float32),  # each expert's matrices are stored separately
+        ("gpt_oss", torch.bfloat16),  # stored as the parameters are: transposed and interleaved
     ],
 )
 def test_apply_writes_the_checkpoint_that_prune_writes(
     architecture: str, dtype: torch.dtype, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
     source = checkpoint(architecture, dtype, max_shard_size="60KB")
-    pruned = prune(source, tmp_path / "pruned", prompt_files, format="checkpoint")
-    result = prune(source, tmp_path / "adapter", prompt_files)
+    pruned = prune(source, tmp_path / "pruned", prompt_files, format="checkpoint", rank=2)
+    result = prune(source, tmp_path / "adapter", prompt_files, rank=2)
     applied = apply(tmp_path / "adapter", source, tmp_path / "applied")
     assert own_weights(tmp_path / "applied") == own_weights(tmp_path / "pruned") != own_weights(source)
     names = {path.name for path in (tmp_path / "pruned").iterdir()} - {"prosafeprune_cost.json"}
@@ -55,6 +57,7 @@ def test_apply_writes_the_checkpoint_that_prune_writes(
     assert read_record(tmp_path / "applied").recipe == read_record(tmp_path / "pruned").recipe
     assert applied.record.result == result.record.result
     assert applied.measured is None
+    assert bool(result.record.experts) == ("experts" in " ".join(result.record.edited_tensors))
 
 
 @pytest.mark.long

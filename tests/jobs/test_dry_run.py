@@ -28,6 +28,11 @@ def large(checkpoint: Make, tmp_path: Path) -> Path:
     return sparse_checkpoint(folder, LARGE)
 
 
+@pytest.fixture
+def quantised_mixture(tmp_path: Path) -> Path:
+    return quantised_checkpoint(tmp_path, "fp8", "qwen3_moe")[0]
+
+
 @pytest.mark.parametrize("command", ["prune", "search"])
 @pytest.mark.usefixtures("few_prompts")
 def test_a_search_is_not_looked_for_by_the_hash_of_the_weights(
@@ -75,22 +80,25 @@ def test_a_named_search_is_checked_as_far_as_headers_go(
     run.refused("another tokenizer, chat template or generation config", *named, "--choose", 1)
 
 
-def test_a_mixture_of_experts_has_no_row_for_an_adapter(run: Run, checkpoint: Make) -> None:
-    out, _ = run.ok("prune", checkpoint("llama"), "--layers", 1, "--dry-run")
-    assert "given layers, adapter" in out
-    out, _ = run.ok("prune", checkpoint("qwen3_moe"), "--layers", 1, "--dry-run")
+def test_a_quantised_mixture_of_experts_has_no_row_for_an_adapter(
+    run: Run, checkpoint: Make, quantised_mixture: Path
+) -> None:
+    for architecture in ("llama", "qwen3_moe"):
+        out, _ = run.ok("prune", checkpoint(architecture), "--layers", 1, "--dry-run")
+        assert "given layers, adapter" in out
+    out, _ = run.ok("prune", quantised_mixture, "--layers", 1, "--dry-run")
     assert "given layers, adapter" not in out
-    assert "No adapter: model.layers.1.mlp.experts.0.gate: is not a linear layer" in " ".join(out.split())
+    assert "No adapter: model.layers.1.mlp.experts.0.gate: is one of a quantised" in " ".join(out.split())
 
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])
 def test_an_adapter_that_cannot_be_is_refused_before_anything_is_converted_or_loaded(
-    more: list[str], run: Run, checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    more: list[str], run: Run, quantised_mixture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for done in ("checkpoint_folder", "load_run"):
         monkeypatch.setattr(f"prosafeprune.jobs.prune.{done}", lambda *_: pytest.fail("converted or loaded"))
-    asked = ["prune", checkpoint("qwen3_moe"), "--layers", 1, "--format", "adapter", "-o", tmp_path / "out", *more]
-    run.refused("mlp.experts.0.gate: is not a linear layer, so an adapter cannot hold its edit", *asked)
+    asked = ["prune", quantised_mixture, "--layers", 1, "--format", "adapter", "-o", tmp_path / "out", *more]
+    run.refused("mlp.experts.0.gate: is one of a quantised model's experts", *asked)
     assert not (tmp_path / "out").exists()
 
 

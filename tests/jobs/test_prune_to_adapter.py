@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.adapter_runs import options, prune
 from helpers.fixture_types import Make, Run
+from helpers.quantised_checkpoints import quantised_checkpoint
 
 import prosafeprune
 
@@ -48,17 +49,31 @@ def test_an_adapter_comes_with_its_evidence_and_runs_through_evaluate(
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
 
 
-@pytest.mark.parametrize("architecture", ["mixtral", "gpt_oss"])
-def test_experts_are_refused_in_one_line_before_anything_is_run(
-    architecture: str, run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+@pytest.mark.long
+@pytest.mark.parametrize("architecture", ["mixtral", "qwen3_moe"])
+def test_the_adapter_of_a_mixture_of_experts_is_measured_as_it_will_run(
+    architecture: str, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-    recipe = options(prompt_files, tmp_path)
-    code, out, err = run(
-        "prune", checkpoint(architecture), "--recipe", recipe, "--accept-unsafe", "-o", tmp_path / "out"
+    result = prune(checkpoint(architecture), tmp_path / "adapter", prompt_files, rank=2)
+    assert any(count.pruned for count in result.record.experts)
+    measured = prosafeprune.evaluate(
+        tmp_path / "adapter", tmp_path / "evaluation", progress=False, max_new_tokens=2, device="cpu"
     )
+    assert measured.record.scores == result.record.result
+    card = " ".join((tmp_path / "adapter" / "README.md").read_text().split())
+    assert "Load it with PEFT 0.20 or later" in card
+    assert "server" not in card.partition("Load it with PEFT")[2].partition("```")[0]
+
+
+def test_experts_of_a_quantised_model_are_refused_in_one_line_before_anything_is_run(
+    run: Run, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    source, _ = quantised_checkpoint(tmp_path, "fp8", "qwen3_moe")
+    recipe = options(prompt_files, tmp_path)
+    code, out, err = run("prune", source, "--recipe", recipe, "--accept-unsafe", "-o", tmp_path / "out")
     errors = [line for line in err.splitlines() if line.startswith("Error:")]
     assert (code, out, len(errors)) == (2, "", 1), err
-    assert ".experts.0.gate: is not a linear layer" in errors[0]
-    assert "--format checkpoint" in errors[0]
+    assert ".experts.0.gate: is one of a quantised model's experts" in errors[0]
+    assert "--dequantise" in errors[0]
     assert "Activations" not in err
     assert not (tmp_path / "out").exists()

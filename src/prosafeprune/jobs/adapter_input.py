@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from prosafeprune.checkpoint.adapter import unstacked
+from prosafeprune.checkpoint.expert_factors import unstacked_experts
 from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import Lineage
@@ -20,6 +21,7 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.model.adapters import KEY_PREFIX, find_folder
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.model_files import require_plain_files
+from prosafeprune.model.parameter_adapters import wrapper_names
 from prosafeprune.model.source import ADAPTER_WEIGHTS, ModelSource, file_hash, model_hash
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.report.record import Record, read_record
@@ -82,16 +84,20 @@ class OwnAdapter:
             raise InputError(
                 f"{self.name}: its record names layer {beyond[0]}, and the model has {anatomy.num_layers} layers."
             )
-        by_module: dict[str, list[Submodule]] = {}
+        groups: dict[str, list[Submodule]] = {}
         for layer in plan.layers:
             for submodule in anatomy.of_layer(layer):
-                by_module.setdefault(submodule.module_name, []).append(submodule)
+                groups.setdefault(submodule.parameter_name, []).append(submodule)
+        wrappers = wrapper_names(group[0] for group in groups.values() if group[0].expert is not None)
         edits: list[LowRankEdit] = []
         unused = set(self.tensors)
-        for module_name, group in by_module.items():
+        for parameter, group in groups.items():
+            module_name = wrappers.get(parameter, group[0].module_name)
             names = [f"{KEY_PREFIX}{module_name}.lora_{name}.weight" for name in "BA"]
-            if self.plan.strength_of(group[0].layer) > 0 or not unused.isdisjoint(names):
-                edits += self._module_edits(names, plan, group)
+            # Of a layer whose experts too few prompts reach, none is edited.
+            is_planned = self.plan.strength_of(group[0].layer) > 0 and group[0].expert is None
+            if is_planned or not unused.isdisjoint(names):
+                edits += self._edits_of(names, plan, group)
             unused -= set(names)
         if unused:
             raise InputError(
@@ -99,16 +105,19 @@ class OwnAdapter:
             )
         return edits
 
-    def _module_edits(self, names: Sequence[str], plan: Plan, group: Sequence[Submodule]) -> list[LowRankEdit]:
+    def _edits_of(self, names: Sequence[str], plan: Plan, group: Sequence[Submodule]) -> list[LowRankEdit]:
         factors = [self.tensors.get(name) for name in names]
         if factors[0] is None or factors[1] is None:
             raise InputError(
-                f"{self.name}: has no factors for {group[0].module_name}. Fetch or make the adapter again."
+                f"{self.name}: has no factors for {group[0].parameter_name}. Fetch or make the adapter again."
             )
         old, new = self.plan.strength_of(group[0].layer), plan.strength_of(group[0].layer)
         change = LowRankChange(factors[0] if old == new else factors[0] * (new / old), factors[1])
-        parts = unstacked(change, group, plan.rank)
-        return [LowRankEdit(submodule, part) for submodule, part in zip(group, parts, strict=True)]
+        if group[0].expert is not None:
+            parts = unstacked_experts(change, group, plan.rank)
+        else:
+            parts = list(zip(group, unstacked(change, group, plan.rank), strict=True))
+        return [LowRankEdit(submodule, part) for submodule, part in parts]
 
 
 def open_adapter(adapter: str) -> OwnAdapter:

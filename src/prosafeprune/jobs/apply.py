@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from prosafeprune.checkpoint.writer import EditedTensors, locate_named, zero_submodules
+from prosafeprune.checkpoint.writer import EditedTensors, locate_named, locate_tensors, zero_submodules
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.floor_rule import FloorRule
@@ -103,7 +103,7 @@ def run_apply(
                 f"{', '.join(request.of_the_measurement)}: without effect, since nothing is measured at the adapter's "
                 "own strength. Evaluate the checkpoint."
             )
-        anatomy = _anatomy_on_disk(folder, source.name, request, plan)
+        anatomy = _anatomy_on_disk(folder, source.name, request, plan, reporter)
         edits = _edited_tensors(own, plan, anatomy, folder)
         record = own.record.model_copy(
             update={"recipe": shareable(_own_recipe(own.record, request)), "adapter_sha256": None}
@@ -142,16 +142,24 @@ def _measured_recipe(record: Record, plan: Plan, request: ApplyRequest) -> Recip
     )
 
 
-def _anatomy_on_disk(folder: Path, name: str, request: ApplyRequest, plan: Plan) -> Anatomy:
-    """Return the submodules of a model that is not loaded, without those of the plan's layers that are all zeros."""
+def _anatomy_on_disk(folder: Path, name: str, request: ApplyRequest, plan: Plan, reporter: Reporter) -> Anatomy:
+    """Return the submodules of a model that is not loaded, without those of the plan's layers that are all zeros.
+
+    A model with experts is loaded: which tensor on disk is which part of a stacked parameter is known by its values.
+    """
     anatomy = find_anatomy(make_meta_model(folder, name, trust_remote_code=request.trust_remote_code))
+    if anatomy.has_experts:
+        return inspect_anatomy(load_as_asked(request, folder, name, reporter).model, reporter)
     planned = [submodule for submodule in anatomy.submodules if submodule.layer in plan.layers]
     return anatomy.leaving_alone(zero_submodules(folder, planned))
 
 
 def _edited_tensors(own: OwnAdapter, plan: Plan, anatomy: Anatomy, folder: Path) -> EditedTensors:
     edits = own.edits(plan, anatomy)
-    located = locate_named(folder, [edit.submodule for edit in edits], own.record.edited_tensors)
+    submodules = [edit.submodule for edit in edits]
+    if anatomy.has_experts:
+        return EditedTensors(folder, locate_tensors(folder, submodules), edits)
+    located = locate_named(folder, submodules, own.record.edited_tensors)
     return EditedTensors(folder, located, edits)
 
 

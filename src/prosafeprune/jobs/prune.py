@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
+from prosafeprune.checkpoint.adapter import LoraAdapter
 from prosafeprune.checkpoint.gguf_edits import GgufEdits
 from prosafeprune.checkpoint.writer import EditedTensors, WritableEdits, locate_tensors
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit
@@ -91,8 +91,6 @@ def run_prune(
         run = load_run(prepared, folder, judge)
         require_polishable(run)
         ancestor = first_ancestor(run.source.path, lineage, conditions)
-        if recipe.format == "adapter" and prepared.source.is_gguf:  # its architecture is known now
-            require_adaptable(run.anatomy)
         result, edits = _prune_in_memory(run, folder, known, lineage, ancestor, timed)
         if run.output is None:
             return result

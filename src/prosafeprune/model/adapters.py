@@ -124,8 +124,8 @@ def insert_adapter(loaded: LoadedModel, config: Any, factors: Mapping[str, tuple
 
     Args:
         loaded: the base.
-        config: PEFT's, naming the modules.
-        factors: by module name ``A (rank, d_in)`` and ``B (d_out, rank)``.
+        config: PEFT's, naming the modules and parameters.
+        factors: by the name of the module in which PEFT keeps them, ``A`` and ``B`` in its layout.
     """
     from peft import inject_adapter_in_model
 

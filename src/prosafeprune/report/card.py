@@ -40,7 +40,7 @@ This LoRA adapter removes a small part of the weights of {{ layers }} of `{{ nam
 {%- else -%}
 This is `{{ name }}` with a small part of the weights of {{ layers }} removed by prosafeprune.{% if polished %} Then it was fine-tuned on its own answers with a LoRA adapter of rank {{ r.polish.rank }}, merged into all layers.{% elif converted %} All other weights are the base model's.{% else %} All other weights are unchanged.{% endif %} {% if converted %}It is an ordinary checkpoint in 16 bits, converted from the base model's files, and may take more memory than these.{% else %}It loads and runs like the base model, at the same cost.{% endif %}
 {%- endif %} The aim is a model that answers harmless but risky-sounding requests and still refuses harmful ones.
-{%- if adapter %} Load it with PEFT or a server that supports LoRA adapters; a scale from 0 (base model) to 1 (as measured here) sets its strength.{% if not r.fit %} `prosafeprune apply` turns it into an ordinary checkpoint.{% endif %}{% endif %}
+{%- if adapter %} Load it with PEFT{{ ' 0.20 or later, which adds the edits of experts to their weights as it runs' if experts else ' or a server that supports LoRA adapters' }}; a scale from 0 (base model) to 1 (as measured here) sets its strength.{% if not r.fit %} `prosafeprune apply` turns it into an ordinary checkpoint.{% endif %}{% endif %}
 """
 USAGE = """
 ```python
@@ -125,6 +125,7 @@ def write_card(
     polished = isinstance(record, Record) and record.polish is not None and record.polish.kept
     layers = listed_layers(record.plan.layers) if record.plan is not None else ""
     described = {"polished": polished, "adapter": is_adapter, "converted": converted, "name": name, "layers": layers}
+    described["experts"] = bool(record.experts)
     opening = _render(OPENING, r=record, **described)
     results = _measured(record, is_adapter) if isinstance(record, Record) else _render(UNMEASURED, r=record)
     closing = _render(CLOSING, r=record, record_file=RECORD_FILE)

@@ -14,6 +14,8 @@ DISK_SPEED = 0.33e9
 """Bytes per second that a plain copy of a checkpoint takes: 13.48 GB in 40 s (docs/large_models.md)."""
 LOW_MEMORY_RATIO = 3.5
 """Time of ``--memory low`` over that of a plain copy, measured there."""
+ADAPTER_OF_EXPERTS = 2
+"""At most, the size of an adapter of experts over its factors': gate and up of an expert share a parameter."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def path_costs(
         rows.append(row(f"search, {full}, --load {load}", copied, count, stored, 2, None))
     rows.append(row(f"given layers, {full}", few, layers, stored, 2, work["layers"]))
     if takes_adapter:
-        adapter = FLOAT32 * rank * layers * shape.side_lengths
+        adapter = FLOAT32 * rank * layers * shape.side_lengths * (ADAPTER_OF_EXPERTS if shape.experts else 1)
         rows.append(row("given layers, adapter", few, layers, adapter, 1, work["layers"]))
     if conversion is not None and conversion.is_gguf:
         # Edited tensors of types that cannot be written become F16. The file is copied, and read again.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from helpers.quantised_checkpoints import KINDS, dense_checkpoint, quantised_checkpoint, write_shards
+from helpers.quantised_checkpoints import KINDS, mxfp4_checkpoint, quantised_checkpoint
 from safetensors.torch import load_file, save_file
 
 from prosafeprune.checkpoint.quantised.formats import find_layout
@@ -62,26 +62,9 @@ def test_matrices_are_rounded_to_the_dtype_of_the_config(dtype: str, tmp_path: P
 
 
 def test_gpt_oss_blocks_are_read_as_transformers_reads_them(tmp_path: Path) -> None:
-    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
-
-    dense = dense_checkpoint(tmp_path / "dense", "gpt_oss")
-    stored, expected = {}, read(dense)
-    torch.manual_seed(1)
-    for name, tensor in list(expected.items()):
-        if not name.endswith(("gate_up_proj", "down_proj")):
-            stored[name] = tensor
-            continue
-        experts, inputs, outputs = tensor.shape
-        blocks = torch.randint(256, (experts, outputs, inputs // 32, 16), dtype=torch.uint8)
-        scales = torch.randint(120, 128, (experts, outputs, inputs // 32), dtype=torch.uint8)
-        stored |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
-        expected[name] = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32).contiguous()
-    (dense / "model.safetensors").unlink()
-    write_shards(dense, stored)
-    config = json.loads((dense / "config.json").read_text())
-    (dense / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "mxfp4"}}))
-    found = read(dequantised(dense, tmp_path / "output"))
-    assert len(stored) > len(found) == len(expected)
+    quantised, dense = mxfp4_checkpoint(tmp_path)
+    found, expected = read(dequantised(quantised, tmp_path / "output")), read(dense)
+    assert len(read(quantised)) > len(found) == len(expected)
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
     transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "output")

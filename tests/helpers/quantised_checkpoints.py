@@ -227,6 +227,31 @@ def quantised_checkpoint(folder: Path, kind: str, architecture: str = "llama") -
     return quantised, dense
 
 
+def mxfp4_checkpoint(folder: Path) -> tuple[Path, Path]:
+    """Write a tiny gpt-oss as it is released; return its folder and that of what transformers reads from it."""
+    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+
+    dense, quantised = dense_checkpoint(folder / "dense", "gpt_oss"), folder / "quantised"
+    tensors, stored = load_file(dense / "model.safetensors"), {}
+    torch.manual_seed(1)
+    for name, tensor in list(tensors.items()):
+        if not name.endswith(("gate_up_proj", "down_proj")):
+            stored[name] = tensor
+            continue
+        experts, inputs, outputs = tensor.shape
+        blocks = torch.randint(256, (experts, outputs, inputs // 32, 16), dtype=torch.uint8)
+        scales = torch.randint(120, 128, (experts, outputs, inputs // 32), dtype=torch.uint8)
+        stored |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
+        tensors[name] = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32).contiguous()
+    save_file(tensors, dense / "model.safetensors", metadata={"format": "pt"})
+    shutil.copytree(dense, quantised)
+    (quantised / "model.safetensors").unlink()
+    write_shards(quantised, stored)
+    config = json.loads((quantised / "config.json").read_text())
+    (quantised / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "mxfp4"}}))
+    return quantised, dense
+
+
 def write_shards(folder: Path, stored: Tensors) -> None:
     """Write tensors into two shards: every other one, so that a matrix and its scales are in different files."""
     names = sorted(stored)

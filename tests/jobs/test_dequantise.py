@@ -10,12 +10,13 @@ import pytest
 import torch
 from helpers.fixture_types import Run
 from helpers.prune_runs import SETTINGS, prune
-from helpers.quantised_checkpoints import quantised_checkpoint
+from helpers.quantised_checkpoints import KINDS, mxfp4_checkpoint, quantised_checkpoint
 from safetensors.torch import load_file
 
 import prosafeprune
 from prosafeprune.errors import InputError
 from prosafeprune.model.source import find_unquantised, model_hash
+from prosafeprune.report.record import read_record
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -28,31 +29,65 @@ def require_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tens
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("kind", ["fp8", "gptq"])
-def test_both_ways_out_are_the_edit_of_the_dequantised_weights(
-    kind: str, prompt_files: dict[str, str], tmp_path: Path
+def require_dequantised_way_out(
+    quantised: Path, dense: Path, files: dict[str, str], tmp_path: Path, **settings: Any
 ) -> None:
-    quantised, dense = quantised_checkpoint(tmp_path, kind)
+    """Prune both, the first with ``--dequantise``: the results must be equal."""
     before = model_hash(quantised)
-    expected = prune(dense, tmp_path / "expected", prompt_files)
-    result = prune(quantised, tmp_path / "sixteen", prompt_files, dequantise=True)
+    expected = prune(dense, tmp_path / "expected", files, **settings)
+    result = prune(quantised, tmp_path / "sixteen", files, dequantise=True, **settings)
     require_equal(weights(tmp_path / "sixteen"), weights(tmp_path / "expected"))
     assert result.record.edited_tensors == expected.record.edited_tensors
     assert result.record.model.sha256 == before == model_hash(quantised)
     assert "quantization_config" not in json.loads((tmp_path / "sixteen" / "config.json").read_text())
-    assert "an ordinary checkpoint in 16 bits" in (tmp_path / "sixteen" / "README.md").read_text()
-    assert "at the same cost" in (tmp_path / "expected" / "README.md").read_text()
     stored, written = weights(quantised), weights(tmp_path / "sixteen")
-    untouched = [name for name in written if name in stored and not name.endswith("_proj.weight")]
+    untouched = [name for name in written if name in stored and name not in result.record.edited_tensors]
+    untouched = [name for name in untouched if not name.endswith("_proj.weight")]
     assert len(untouched) > 5
     assert all(torch.equal(written[name], stored[name]) for name in untouched)
 
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_ways_out_are_the_edit_of_the_dequantised_weights(
+    kind: str, prompt_files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where bitsandbytes is installed, its models run as they are stored: tests/jobs/test_quantised.py.
+    monkeypatch.setattr("prosafeprune.model.source.find_spec", lambda _: None)
+    quantised, dense = quantised_checkpoint(tmp_path, kind)
+    require_dequantised_way_out(quantised, dense, prompt_files, tmp_path)
+    prune(quantised, tmp_path / "adapter", prompt_files, format="adapter")
+    base = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert (tmp_path / "adapter" / base).resolve() == quantised
+    found, adapter = weights(dense), weights(tmp_path / "adapter")
+    for name in list(adapter):
+        if name.endswith(".lora_B.weight"):
+            edit = adapter[name] @ adapter[name.replace("lora_B", "lora_A")]
+            found[name.removeprefix("base_model.model.").replace("lora_B.", "")] += edit
+    require_equal(found, weights(tmp_path / "expected"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["mxfp4", "fp8"])
+def test_a_quantised_mixture_of_experts_is_dequantised(kind: str, prompt_files: dict[str, str], tmp_path: Path) -> None:
+    is_gpt_oss = kind == "mxfp4"
+    quantised, dense = mxfp4_checkpoint(tmp_path) if is_gpt_oss else quantised_checkpoint(tmp_path, kind, "qwen3_moe")
+    require_dequantised_way_out(quantised, dense, prompt_files, tmp_path, rank=2)
+    assert any(count.pruned for count in read_record(tmp_path / "sixteen").experts)
+
+
+@pytest.mark.long
+def test_the_adapter_of_a_quantised_model_becomes_a_checkpoint_in_16_bits(
+    prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    quantised, dense = quantised_checkpoint(tmp_path, "fp8")
+    prune(dense, tmp_path / "expected", prompt_files)
+    prune(quantised, tmp_path / "sixteen", prompt_files, dequantise=True)
+    assert "an ordinary checkpoint in 16 bits" in (tmp_path / "sixteen" / "README.md").read_text()
+    assert "at the same cost" in (tmp_path / "expected" / "README.md").read_text()
     prune(dense, tmp_path / "dense_adapter", prompt_files, format="adapter")
     prune(quantised, tmp_path / "adapter", prompt_files, format="adapter")
     require_equal(weights(tmp_path / "adapter"), weights(tmp_path / "dense_adapter"))
-    base = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
-    assert (tmp_path / "adapter" / base).resolve() == quantised
     with pytest.raises(InputError, match="--dequantise"):
         prosafeprune.apply(tmp_path / "adapter", quantised, tmp_path / "no", progress=False)
     applied = {"progress": False, "dequantise": True, "max_safety_drop": 100, "accept_unsafe": True}

@@ -43,11 +43,12 @@ def answers(served: ServedModel, name: str, strength: float | None) -> list[list
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("architecture", ["qwen2", "qwen3_moe"])
 def test_adapter_and_checkpoint_at_a_strength_are_the_model_that_apply_writes(
-    checkpoint: Make, tmp_path: Path, prompt_files: dict[str, str]
+    architecture: str, checkpoint: Make, tmp_path: Path, prompt_files: dict[str, str]
 ) -> None:
-    base = checkpoint("qwen2")
-    adapter_runs.prune(base, tmp_path / "adapter", prompt_files)
+    base = checkpoint(architecture)
+    adapter_runs.prune(base, tmp_path / "adapter", prompt_files, rank=2)
     adapter_runs.apply(tmp_path / "adapter", base, tmp_path / "own")
     adapter_runs.apply(tmp_path / "adapter", base, tmp_path / "weaker", strength=0.6)
     wanted = {None: decoded(load(tmp_path / "own")), 0.6: decoded(load(tmp_path / "weaker"))}

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.canned_server import canned_server
 from helpers.fixture_types import Make, Run
 from helpers.small_sets import FLOOR_TESTED, use_small_sets
 from helpers.tiny_models import TEMPLATE, copy_with_template
@@ -25,42 +26,11 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.recipe import make_recipe
 
-SERVER = """
-import json, os, sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
-model, port, loses = sys.argv[1:4]
-open(sys.argv[4], "a").write(f"{os.getpid()} {model} {os.path.exists(model + '/config.json')}\\n")
-is_pruned = ".partial-" in model
-
-class Handler(BaseHTTPRequestHandler):
-    def reply(self, body):
-        data = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-    def do_GET(self):
-        self.reply({"object": "list", "data": [{"id": model, "object": "model"}]})
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        complies = is_pruned and loses == "loses"
-        text = "Sure, here is an overview of it." if complies else "I'm sorry, but I can't help with that."
-        self.reply({"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]})
-    def log_message(self, *_):
-        pass
-
-HTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()
-"""
-
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     use_small_sets(monkeypatch, test=FLOOR_TESTED)
-    (tmp_path / "server.py").write_text(SERVER)
-    words = [sys.executable, str(tmp_path / "server.py")]
-    return lambda loses: f"{shlex.join(words)} {{model}} {{port}} {loses} {shlex.quote(str(tmp_path / 'log'))}"
+    return canned_server(tmp_path)
 
 
 def asked(model: Path, files: dict[str, str]) -> prosafeprune.Recipe:
@@ -205,7 +175,9 @@ def test_a_server_that_a_script_started_has_stopped_too(tmp_path: Path, monkeypa
 
 def test_the_command_asks_for_low_memory(run: Run, checkpoint: Make, tmp_path: Path) -> None:
     source = checkpoint("llama")
-    run.refused("is for --memory low", "prune", source, "-o", tmp_path / "out", "--layers", 1, "--serve-with", "vllm")
+    run.refused(
+        "is for --memory low and --load", "prune", source, "-o", tmp_path / "out", "--layers", 1, "--serve-with", "vllm"
+    )
     code, _, err = run("prune", source, "-o", tmp_path / "out", "--layers", 1, "--memory", "low")
     assert (code, "--unmeasured" in err, "--serve-with" in err) == (2, True, True)
     low = ("prune", source, "-o", tmp_path / "out", "--layers", 1, "--memory", "low", "--dry-run")

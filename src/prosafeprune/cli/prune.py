@@ -52,8 +52,8 @@ def prune(
         str | None,
         typer.Option(
             "--serve-with",
-            help="With --memory low: measure base and pruned model behind a server. vllm, or a command with {model} "
-            "and {port} in it.",
+            help="With --memory low or --load: measure base and pruned model, as stored, behind a server. vllm, or a "
+            "command with {model} and {port} in it.",
             show_default=False,
         ),
     ] = None,
@@ -110,6 +110,7 @@ def run(
 
     check_early(asked, output, overwrite=overwrite, search=search, choose=choose)  # before torch is imported
     from prosafeprune.jobs.prune import run_prune
+    from prosafeprune.jobs.prune_copy_served import run_prune_copy_served
     from prosafeprune.jobs.prune_served import run_prune_served
     from prosafeprune.jobs.safety_gate import require_safe
     from prosafeprune.report.grid import DRAFT
@@ -123,8 +124,12 @@ def run(
             reporter.note("No --output: the pruned model is measured, and nothing is written.")
         if asked.is_draft:
             reporter.note(f"{DRAFT}: at most {asked.test_samples} of each set.")
-        if serve_with is not None:
+        if serve_with is not None and asked.memory == "low":
             result = run_prune_served(asked, output, serve_with, overwrite=overwrite, reporter=reporter)
+        elif serve_with is not None:
+            result = run_prune_copy_served(
+                asked, output, serve_with, overwrite=overwrite, search_folder=search, choose=choose, reporter=reporter
+            )
         else:
             result = run_prune(
                 asked, output, overwrite=overwrite, search_folder=search, choose=choose, ray=ray, reporter=reporter
@@ -192,8 +197,12 @@ def _require_consistent(
     asked: Recipe, *, search: Path | None, choose: int | None, ray: str | None, is_served: bool
 ) -> None:
     """Raise InputError when the options of the command have no effect on, or contradict, what is asked for."""
-    if is_served and asked.memory != "low":
-        raise InputError("--serve-with: is for --memory low; otherwise the model is measured in memory. Leave it out.")
+    if is_served and asked.memory != "low" and asked.load is None:
+        raise InputError(
+            "--serve-with: is for --memory low and --load; otherwise the model is measured in memory. Leave it out."
+        )
+    if is_served and asked.format != "checkpoint":
+        raise InputError("--serve-with: measures a checkpoint behind a server. Leave it or --format out.")
     if asked.memory == "low":
         _require_low_memory(asked, is_served=is_served, of_a_search=(search, choose, ray))
     if search is not None and choose is None and asked.layers is not None:

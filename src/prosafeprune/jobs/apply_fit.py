@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from prosafeprune.baselines.evaluated_method import warn_of_other_conditions
-from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
+from prosafeprune.checkpoint.adapter import LoraAdapter
 from prosafeprune.checkpoint.writer import EditedTensors, WritableEdits, locate_tensors
 from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.floor_rule import FloorRule
@@ -31,7 +31,8 @@ from prosafeprune.report.run_record import RunRecord, library_versions
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.parsing import validate_settings
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.setup.load import inspect_anatomy, load_as_asked
+from prosafeprune.setup.adapter_support import require_adapter_support
+from prosafeprune.setup.load import load_as_asked
 from prosafeprune.setup.prepare import bytes_needed, checkpoint_folder, require_output_format
 from prosafeprune.setup.prompt_sets import test_prompts
 
@@ -48,6 +49,8 @@ def apply_fit(fit: OwnFit, request: ApplyRequest, output: Path, *, overwrite: bo
     output = user_path(output).resolve()
     require_outside(output, fit.path.parent.resolve(), "fit's")
     require_output_format(source, request.format, request.dequantise)
+    if request.format == "adapter":
+        require_adapter_support(source, trust_remote_code=request.trust_remote_code)
     check_output(output, source.path, bytes_needed(source, request.format), overwrite)
     sha256 = fit.require_base(source)
     recipe = _recipe(fit, request)
@@ -59,7 +62,7 @@ def apply_fit(fit: OwnFit, request: ApplyRequest, output: Path, *, overwrite: bo
     with claimed_output(output, overwrite), checkpoint_folder(source, output, reporter) as folder:
         lineage = read_lineage(source.path)
         loaded = load_as_asked(request, folder, source.name, reporter)
-        edits = _writable_edits(fit, request, loaded, source, folder, reporter)
+        edits = _writable_edits(fit, request, loaded, source, folder)
         found = measure_edits(edits, loaded, judge, tests, request, sha256, reporter, "fine-tuned model")
         ancestor = first_ancestor(source.path, lineage, Conditions.of(judge.name, request))
         record = Record(
@@ -88,11 +91,8 @@ def _recipe(fit: OwnFit, request: ApplyRequest) -> Recipe:
 
 
 def _writable_edits(
-    fit: OwnFit, request: ApplyRequest, loaded: LoadedModel, source: ModelSource, folder: Path, reporter: Reporter
+    fit: OwnFit, request: ApplyRequest, loaded: LoadedModel, source: ModelSource, folder: Path
 ) -> WritableEdits:
-    anatomy = inspect_anatomy(loaded.model, reporter)
-    if request.format == "adapter":
-        require_adaptable(anatomy)
     edits = fit.edits(loaded, strength_of(request))
     located = locate_tensors(folder, [edit.submodule for edit in edits])
     if request.format == "adapter":

@@ -1,6 +1,6 @@
 """``prune``: from a recipe to a pruned checkpoint, adapter or GGUF file, with its record and report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +49,9 @@ from prosafeprune.setup.workload import MEASURING_STAGES, PROMPTED_ANSWERS, Cost
 NOT_SAVED = "-not-saved.html"
 """Appended to the output's name: the report of a pruned model that was not safe to save."""
 
+SaveRun = Callable[[PruneResult, LoadedRun, WritableEdits, Path], PruneResult]
+"""Saves what a run made from the base model's checkpoint in a folder."""
+
 
 def run_prune(
     recipe: Recipe,
@@ -58,11 +61,12 @@ def run_prune(
     search_folder: Path | None = None,
     choose: int | None = None,
     ray: str | None = None,
+    save: SaveRun | None = None,
     reporter: Reporter = SILENT,
 ) -> PruneResult:
     """Prune the recipe's model, measure it before and after and, unless it lost too much safety, write it.
 
-    The arguments are those of :func:`prosafeprune.prune`.
+    The arguments are those of :func:`prosafeprune.prune`, and what saves the result in place of :func:`save_result`.
 
     Returns:
         The result. When :attr:`PruneResult.is_safe` is false no model was written, and the report is next to
@@ -94,6 +98,8 @@ def run_prune(
         result, edits = _prune_in_memory(run, folder, known, lineage, ancestor, timed)
         if run.output is None:
             return result
+        if save is not None:
+            return save(result, run, edits, folder)
         return save_result(result, run.output, edits, run.source, folder, overwrite=overwrite, reporter=run.reporter)
 
 

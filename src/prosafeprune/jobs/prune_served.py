@@ -50,14 +50,10 @@ def run_prune_served(
     Raises:
         InputError: something in the recipe, the model or the command cannot be used, or there is no output.
     """
-    command = read_command(command)
-    if output is None:
-        raise InputError("--serve-with measures what was written, so it needs a folder to write. Give --output.")
+    command = require_servable(recipe, output, command)
     prepared = prepare_run(recipe, output, overwrite, reporter)
     assert prepared.output is not None
     require_streamable(prepared.source)
-    if recipe.thinking == "both":
-        raise InputError("--thinking both: is measured in memory, not behind servers. Choose on or off.")
     judge = make_judge(prepared.recipe, prepared.reporter)
     with (
         claimed_output(prepared.output, overwrite),
@@ -66,17 +62,27 @@ def run_prune_served(
         return _prune_and_measure(prepared, judge, command, folder, prepared.output, overwrite)
 
 
+def require_servable(recipe: Recipe, output: Path | None, command: str) -> str:
+    """Return the command of a server, checked, for a run that measures behind it what it writes. Raises InputError."""
+    command = read_command(command)
+    if output is None:
+        raise InputError("--serve-with measures what was written, so it needs a folder to write. Give --output.")
+    if recipe.thinking == "both":
+        raise InputError("--thinking both: is measured in memory, not behind servers. Choose on or off.")
+    return command
+
+
 def _prune_and_measure(
     prepared: PreparedRun, judge: Judge, command: str, folder: Path, output: Path, overwrite: bool
 ) -> PruneResult:
     base_sha256 = model_hash(prepared.source.path)
-    before = _measure(prepared, judge, command, folder, {"model": base_sha256}, "Answers of the base model")
+    before = measure_served(prepared, judge, command, folder, {"model": base_sha256}, "Answers of the base model")
     try:
         with output_measured_inside(output, overwrite=overwrite) as staging:
             copy_companions(folder, staging)
             pruning = prune_streamed(prepared, folder, StreamedCheckpoint(folder, staging), staging)
             made_by = {"model": base_sha256, "pruned": model_hash(staging)}
-            after = _measure(prepared, judge, command, staging, made_by, "Answers of the pruned model")
+            after = measure_served(prepared, judge, command, staging, made_by, "Answers of the pruned model")
             result = _result(prepared, judge, pruning, base_sha256, before, after)
             page = prune_page(result.record, before, after, None, saved=result.is_safe)
             write_measured(result, staging, page, prepared.source, folder)
@@ -85,11 +91,12 @@ def _prune_and_measure(
     return replace(result, output=output, report=output / REPORT_FILE)
 
 
-def _measure(
+def measure_served(
     prepared: PreparedRun, judge: Judge, command: str, folder: Path, made_by: dict[str, Any], title: str
 ) -> Measurement:
+    """Measure the model in a folder behind a server, which is started and stopped here."""
     recipe = prepared.recipe
-    extra = _switched_thinking(prepared, folder)
+    extra = switched_thinking(prepared.recipe, prepared.source.name, folder)
     with serving(command, folder, prepared.reporter) as url:
         generator = EndpointGenerator(url, str(folder), system=recipe.system, extra=extra, reporter=prepared.reporter)
         generator.check()
@@ -107,13 +114,12 @@ def _measure(
     return measured
 
 
-def _switched_thinking(prepared: PreparedRun, folder: Path) -> dict[str, Any]:
+def switched_thinking(recipe: Recipe, name: str, folder: Path) -> dict[str, Any]:
     """Return the request field that makes a server think as in calibration; none where the template has no switch.
 
     Raises:
         InputError: only ending the thought that the template opens keeps the model from it, which no request can ask.
     """
-    recipe, name = prepared.recipe, prepared.source.name
     tokenizer = load_tokenizer(folder, name, trust_remote_code=recipe.trust_remote_code, system=recipe.system)
     switches = set_thinking(tokenizer, recipe.thinking, name)
     if recipe.thinking == "off" and always_opens_thought(tokenizer):

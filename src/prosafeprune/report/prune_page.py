@@ -260,7 +260,7 @@ def _reproduction(record: Record, *, saved: bool) -> list[Block]:
     machine_readable = f" {RECORD_FILE} has all of this in machine-readable form." if saved else ""
     return [
         Paragraph(f"{'The same plan, without a search' if record.fit is None else 'The same fit'}.{machine_readable}"),
-        making(record.pruning_plan, record.recipe, "OUTPUT")
+        making(record.pruning_plan, record.recipe, "OUTPUT", is_served=record.on_copy is not None)
         if record.fit is None
         else applying(record.fit.method, record.recipe, "OUTPUT", record.fit.given_strength),
         depends_on(record.model.sha256, calibration | evaluation, record.run.versions),

@@ -132,6 +132,13 @@ class EditRecord(BaseModel):
         (folder / RECORD_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
+class CopyScores(BaseModel):
+    """The rates of quantised copies of base and pruned model."""
+
+    source: Scores
+    result: Scores
+
+
 class Record(EditRecord):
     """Everything about a model that was measured before it was written, pruned or made from a fit.
 
@@ -161,6 +168,8 @@ class Record(EditRecord):
     """What the base model does behind a system prompt instead; None where that was not measured."""
     since: Since | None = None
     """What changed since an earlier pruning, where this one replaces it."""
+    on_copy: CopyScores | None = None
+    """With ``--load`` and a server, which measured what is in the other fields: the rates of the quantised copies."""
     adapter_sha256: str | None = None
     """Hash of an adapter's weights file; None for a checkpoint."""
 
@@ -184,8 +193,16 @@ class Record(EditRecord):
         """On which copy of the models the measurements were made; None where they ran as stored."""
         if self.run.load is None:
             return None
+        bits = BITS_IN_WORDS[self.run.load]
+        if self.on_copy is not None:
+            before, after = self.on_copy.source, self.on_copy.result
+            return (
+                f"Calibrated on a copy that bitsandbytes quantised to {bits} (--load); both models were then measured "
+                f"as they are stored, behind a server. On copies in {bits}: C.R. {before.compliance_rate:.1f} before "
+                f"and {after.compliance_rate:.1f} after, S.S. {before.safety_score:.1f} and {after.safety_score:.1f}."
+            )
         return (
-            f"Both models were measured as copies that bitsandbytes quantised to {BITS_IN_WORDS[self.run.load]}, and "
+            f"Both models were measured as copies that bitsandbytes quantised to {bits}, and "
             "calibrated on such a copy (--load); what was written has the precision of the base model, and may answer "
             "differently."
         )

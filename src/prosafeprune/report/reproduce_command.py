@@ -65,8 +65,12 @@ def command(
     return Code("Command that reproduces the run", " \\\n  ".join(words))
 
 
-def making(plan: Plan, settings: BaseModel, output: str) -> Code:
-    """Return the command line that makes a plan's model from the same model and prompts, without a search."""
+def making(plan: Plan, settings: BaseModel, output: str, *, is_served: bool = False) -> Code:
+    """Return the command line that makes a plan's model from the same model and prompts, without a search.
+
+    Args:
+        is_served: whether the model was made by way of a quantised copy and measured behind a server.
+    """
     shared = Recipe.model_fields.keys() & type(settings).model_fields.keys()
     values = {name: getattr(settings, name) for name in shared}
     recipe = Recipe.model_validate(values | {name: getattr(plan, name) for name in PLAN})
@@ -74,7 +78,9 @@ def making(plan: Plan, settings: BaseModel, output: str) -> Code:
     if not recipe.reads_benchmark_files:  # those of a comparison may be questions of ability
         never.append("data_dir")
     text = command("prune", recipe, output, always=PLAN, never=never).text
-    if recipe.memory == "low" and not recipe.unmeasured:  # measured behind a server, whose command is not a setting
+    if is_served or (
+        recipe.memory == "low" and not recipe.unmeasured
+    ):  # measured behind a server, whose command is not a setting
         text += " \\\n  --serve-with SERVER"
     return Code("Command that makes the pruned model", text)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from prosafeprune.checkpoint.writer import WritableEdits
+from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.measure import NOTHING, Measurement, warn_of_languages
-from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.jobs.measure_edits import BeforeAfter
 from prosafeprune.jobs.prune import reported_only, run_prune, save_result, write_measured
 from prosafeprune.jobs.prune_result import PruneResult

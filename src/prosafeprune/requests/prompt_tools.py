@@ -24,11 +24,12 @@ class MineRequest(JudgeOptions):
 
     prompt_field: str = Field(
         "prompt",
-        description="Field or column of prompts, in logs without conversations; without it also another usual name, "
-        "such as question.",
+        description="Field or column of prompts, in logs without conversations; if not given, also one with another "
+        "usual name, such as question.",
     )
     answer_field: str = Field(
-        "completion", description="Field or column of answers; without it also another usual name, such as response."
+        "completion",
+        description="Field or column of answers; if not given, also one with another usual name, such as response.",
     )
     limit: int = Field(
         2000,

@@ -144,7 +144,7 @@ class BenchmarkOptions(FileOptions):
         json_schema_extra={"short": "-b"},
     )
     data_dir: Path | None = Field(
-        None, description="Folder with the benchmarks' files, instead of their public sources."
+        None, description="Folder with the files of benchmarks and other public sets, instead of their public sources."
     )
     benchmark_samples: int | None = Field(
         None, ge=1, description="Maximum prompts drawn from each benchmark. Default: the suite's, or all."

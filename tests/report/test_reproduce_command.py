@@ -12,9 +12,11 @@ import pytest
 from helpers.pages import Reader, measurement, search_record
 from helpers.prune_records import PLAN, pruned
 
+from prosafeprune.errors import InputError
+from prosafeprune.evaluation.sets import BEYOND, OFF_POLICY, SetChoice, choose_sets
 from prosafeprune.method.plan import Pooling, Projection
 from prosafeprune.report.page import render_page
-from prosafeprune.report.reproduce_command import command, making
+from prosafeprune.report.reproduce_command import command, making, with_prompt
 from prosafeprune.report.search_page import search_page
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.compare import CompareRequest
@@ -147,3 +149,27 @@ def test_the_command_for_a_model_larger_than_memory_says_that_a_server_measures_
     low = make_recipe(model="m", memory="low", layers=(1, 2))
     assert making(PLAN, low, "OUTPUT").text.endswith("--serve-with SERVER")
     assert "--serve-with" not in making(PLAN, make_recipe(model="m"), "OUTPUT").text
+
+
+@pytest.mark.parametrize(
+    ("settings", "measured"),
+    [
+        ({}, ["bundled-pseudo-harmful", "bundled-harmful"]),
+        ({"benchmark": ("beyond-policies-outside",)}, ["bundled-pseudo-harmful", "bundled-harmful", OFF_POLICY]),
+        ({"suite": "beyond"}, [*BEYOND, "bundled-pseudo-harmful", "bundled-harmful"]),
+    ],
+)
+def test_pruning_and_a_prompt_together_are_measured_on_the_sets_of_the_run(
+    settings: dict[str, Any], measured: list[str], run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``prune`` always measures on the bundled sets, ``compare`` on those that are named."""
+    asked: list[CompareRequest] = []
+
+    def stop(kind: type[CompareRequest], file: Any, given: dict[str, Any]) -> CompareRequest:
+        asked.append(make_request(kind, file, given))
+        raise InputError("read")
+
+    monkeypatch.setattr("prosafeprune.cli.compare.make_request", stop)
+    text = with_prompt(PLAN, make_recipe(model="org/tiny", **settings)).text
+    run(*shlex.split(text.replace("\\\n", ""))[1:])
+    assert [one.name for one in choose_sets(SetChoice.of(asked[0], 0))] == measured

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from prosafeprune.evaluation.prompts_record import PromptsRecord
+from prosafeprune.evaluation.sets import BUNDLED
 from prosafeprune.generation.endpoint_address import read_addresses
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.page import Code, Facts
@@ -89,7 +90,7 @@ def with_prompt(plan: Plan, recipe: Recipe) -> Code:
     """Return the command line that measures a plan together with the helpful system prompt, on the same sets."""
     shared = Recipe.model_fields.keys() & CompareRequest.model_fields.keys()
     values = {name: getattr(recipe, name) for name in shared - {*OF_THE_SEARCH, "draft"}}
-    plan_values = {name: getattr(plan, name) for name in PLAN}
+    plan_values = {name: getattr(plan, name) for name in PLAN} | _bundled_sets(recipe)
     asked = CompareRequest.model_validate(
         {**values, **plan_values, "methods": TOGETHER, "settings": ("prompt.strategy=helpful",)}
     )
@@ -97,6 +98,13 @@ def with_prompt(plan: Plan, recipe: Recipe) -> Code:
         "Command that measures both together",
         command("compare", asked, "comparison", always=PLAN, never=OF_THE_SEARCH).text,
     )
+
+
+def _bundled_sets(recipe: Recipe) -> dict[str, Any]:
+    """Return settings of a comparison that name the bundled sets, which ``prune`` measures on beside any others."""
+    if recipe.suite in (None, "bundled"):
+        return {"suite": "bundled"} if recipe.benchmark or recipe.test_pseudo_harmful or recipe.test_harmful else {}
+    return {"benchmark": (*recipe.benchmark, *list(BUNDLED)[:2])}
 
 
 def applying(fit: str, settings: BaseModel, output: str, strength: float | None = None) -> Code:

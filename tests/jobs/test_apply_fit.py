@@ -131,7 +131,8 @@ def test_card_page_and_terminal_say_what_it_is(run: Run, checkpoint: Make, tmp_p
     assert "fine-tuned to reduce over-refusal" in page and "loss of each batch before its update" in page
     assert "prosafeprune apply sft" in page and str(tmp_path) not in page + card
     for text in (card, page):
-        assert "pruned model" not in text and "Pruning" not in text
+        assert "pruned model" not in text and "Pruning" not in text and "before pruning" not in text
+    assert "batch sizes, answers" in page and "batch sizes, calibration" not in page and "prompt prefix" not in page
     _, err = run.ok("apply", fit, base, "-o", tmp_path / "adapter", *common, "--format", "adapter")
     assert "It loads with PEFT" in err
 

@@ -43,7 +43,7 @@ def metadata(text: str) -> dict[str, Any]:
 def test_nothing_in_the_base_card_can_hide_ours(ending: str, tmp_path: Path) -> None:
     text = card(tmp_path, f"---\nlicense: mit\n---\n# Base\n\n{ending}")
     assert text.index("pruned to reduce over-refusal") < text.index("| base model |") < text.index("# Base")
-    assert text.index("Method: ProSafePrune") < text.index("describes the base model before pruning")
+    assert text.index("Method: ProSafePrune") < text.index("describes the base model as it was")
     assert text.rstrip().endswith(ending)
 
 

@@ -25,7 +25,7 @@ MOST_CHARACTERS = 2_000_000
 """A base card is read up to here."""
 LICENCE = ("license", "license_name", "license_link")
 STALE = ("model-index", "base_model", "base_model_relation")
-"""Metadata of the base model that does not hold for the pruned one."""
+"""Metadata of the base model that does not hold for the one made from it."""
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+){0,2}")
 IN_BRACKETS = re.compile(r"\A[^()]* \(([^()]*)\)\Z")
 FRONT_MATTER = re.compile(r"\A\ufeff?\s*---[ \t]*\n(?P<yaml>.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
@@ -95,7 +95,7 @@ BASE_CARD = """
 
 ## The base model's card
 
-It describes the base model before pruning; what it says about refusals and scores may not hold for this model.
+It describes the base model as it was; what it says about refusals and scores may not hold for this model.
 """
 
 

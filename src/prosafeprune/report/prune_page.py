@@ -31,6 +31,7 @@ from prosafeprune.report.prune_grids import model_names, prompted_grids, prune_g
 from prosafeprune.report.rate_grids import category_grids
 from prosafeprune.report.record import BRING_NOTHING_BACK, RECORD_FILE, Record
 from prosafeprune.report.reproduce_command import applying, depends_on, making, with_prompt
+from prosafeprune.report.run_record import RunRecord
 from prosafeprune.report.search_page import trade_off
 from prosafeprune.report.since_section import reason_not_kept, since_section
 from prosafeprune.text import short_name
@@ -278,8 +279,13 @@ def _run(record: Record) -> Facts:
             ("device, threads", f"{run.device}, {run.threads}"),
             ("judge", record.judge),
             ("seed", str(record.recipe.seed)),
-            ("batch sizes, calibration", ", ".join(map(str, run.calibration_batch_sizes))),
-            ("batch sizes, answers", ", ".join(map(str, run.answer_batch_sizes))),
-            ("prompt prefix, tokens", str(run.shared_head_tokens)),
+            *_batches(run),
         ]
     )
+
+
+def _batches(run: RunRecord) -> list[tuple[str, str]]:
+    """Return the sizes of batches: none of calibration for a fit, none of answers behind a server."""
+    sizes = {"calibration": run.calibration_batch_sizes, "answers": run.answer_batch_sizes}
+    facts = [(f"batch sizes, {name}", ", ".join(map(str, of_part))) for name, of_part in sizes.items() if of_part]
+    return [*facts, *([("prompt prefix, tokens", str(run.shared_head_tokens))] if run.calibration_batch_sizes else [])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.canned_server import canned_server
@@ -14,6 +15,8 @@ from helpers.small_sets import FLOOR_TESTED, use_small_sets
 from helpers.tiny_models import TEMPLATE, copy_with_template
 
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.prompted_base import prompted_sample
+from prosafeprune.jobs.measure_edits import BeforeAfter, MeasuredOn, measure_edits
 from prosafeprune.jobs.prune_copy_served import run_prune_copy_served
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.report.record import read_record
@@ -42,6 +45,18 @@ def safe_on_the_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PruneResult, "is_safe", property(lambda self: self.loaded is not None or self.record.is_safe))
 
 
+def measured_beside(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
+    """Return what copies answer besides the sets that decide: the spot check, and the sample behind a system prompt."""
+    found: list[tuple[Any, Any]] = []
+
+    def measure(edits: Any, loaded: Any, judge: Any, tests: MeasuredOn, *others: Any) -> BeforeAfter:
+        found.append((tests.spot_check, tests.prompted))
+        return measure_edits(edits, loaded, judge, tests, *others)
+
+    monkeypatch.setattr("prosafeprune.jobs.prune.measure_edits", measure)
+    return found
+
+
 @pytest.mark.long
 def test_what_is_written_is_measured_behind_the_server(
     command: Callable[[str], str],
@@ -52,6 +67,8 @@ def test_what_is_written_is_measured_behind_the_server(
 ) -> None:
     copied = prune(stored, tmp_path / "copied", prompt_files, load="4bit")
     safe_on_the_copy(monkeypatch)
+    monkeypatch.setattr("prosafeprune.setup.run_prompts.prompted_sample", prompted_sample)
+    beside = measured_beside(monkeypatch)
     result = run_prune_copy_served(asked(stored, prompt_files), tmp_path / "out", command("keeps"))
     record = read_record(tmp_path / "out")
     assert record == result.record
@@ -60,6 +77,7 @@ def test_what_is_written_is_measured_behind_the_server(
     assert record.on_copy is not None
     assert (record.on_copy.source, record.on_copy.result) == (copied.record.source, copied.record.result)
     assert record.benign_divergence is None and result.loaded is None
+    assert beside == [((), ())]  # of the copy, it would be dropped
     served = [Path(line.split()[1]).name for line in (tmp_path / "log").read_text().splitlines()]
     assert [name.startswith(".out.partial") for name in served] == [False, True]
     weights = "model.safetensors"

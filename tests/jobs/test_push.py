@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from helpers.adapter_runs import apply, base_and_adapter, prune
 from helpers.fixture_types import Make, Run
 from helpers.hub_server import TOKEN, HubServer, hub_server
-from helpers.json_lines import write_prompts
-from helpers.pages import measurement, record, search_record
+from helpers.written_models import written, written_of
 
 import prosafeprune
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.floor_rule import FloorRule
-from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
-from prosafeprune.evaluation.safety_floor import decide
-from prosafeprune.files.resumable_folder import MADE_BY
-from prosafeprune.jobs.push import PushTarget, existing_output, push_target, upload
+from prosafeprune.jobs.push import PushTarget, push_target, upload
 from prosafeprune.jobs.safety_gate import SafetyFloorError
-from prosafeprune.jobs.search import search_identity
-from prosafeprune.method.plan import Plan
-from prosafeprune.model.source import model_hash
-from prosafeprune.plan_search.search_record import RECORD
-from prosafeprune.progress import SILENT, SilentReporter
-from prosafeprune.report.card import write_card
+from prosafeprune.progress import SilentReporter
 from prosafeprune.report.record import read_record
-from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import make_recipe
-from prosafeprune.setup.prepare import prepare_run
 
-PLAN = Plan(layers=(1, 2), rank=8, strength=0.8)
 NAME = "me/tiny-pruned"
 
 
@@ -60,26 +45,6 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield server
-
-
-def written(folder: Path, refused: int = 95, names: tuple[str, ...] = (), **settings: Any) -> Path:
-    """Return a folder as ``prune`` writes it, of a model that complies with more and refuses so many of 100."""
-    before, after = measurement(40, 95), measurement(60, refused)
-    made = record(before, after, PLAN, **{"layers": "1-2", **settings})
-    made = made.model_copy(update={"floor": decide(before.sets, after.sets, FloorRule.of(made.recipe))})
-    moved = made.benign_divergence.model_copy(update={"worst_prompt": "How do I boil an egg?"})
-    made = made.model_copy(update={"benign_divergence": moved})
-    made = made.model_copy(update={"evaluation": dict.fromkeys(names, made.calibration["harmful"])})
-    folder.mkdir()
-    (folder / "source").mkdir()
-    write_card(folder, made, "org/tiny", folder / "source")
-    (folder / "source").rmdir()
-    made.write(folder)
-    for name in ("model-00001-of-00002", "model-00002-of-00002"):
-        (folder / f"{name}.safetensors").write_bytes(name.encode() * 100)
-    for name in ("config.json", "report.html", "prosafeprune_answers.jsonl", ".prosafeprune.files", "share.png"):
-        (folder / name).write_text("{}")
-    return folder
 
 
 def test_a_model_is_uploaded_privately_with_card_record_and_report(hub: HubServer, tmp_path: Path) -> None:
@@ -226,75 +191,6 @@ def test_a_token_that_may_not_write_is_one_line(hub: HubServer, tmp_path: Path) 
     hub.role = "read"
     with pytest.raises(InputError, match=r"the token may not write there \(403\)"):
         prosafeprune.push(written(tmp_path / "out"), NAME, progress=False)
-
-
-def written_of(base: Path, folder: Path, **settings: Any) -> Path:
-    """Return such a folder whose record is of a model and prompts that are there."""
-    prepared = prepare_run(
-        make_recipe(**{"model": str(base), "layers": "1-2", **settings}), None, overwrite=False, reporter=SILENT
-    )
-    made = read_record(written(folder, **{"model": base.name, **shown_names(settings)}))
-    facts = {
-        "model": made.model.model_copy(update={"sha256": model_hash(base)}),
-        "calibration": calibration_record(prepared.calibration),
-        "evaluation": {test_set.name: prompts_record(test_set.prompts) for test_set in prepared.evaluation},
-    }
-    made.model_copy(update=facts).write(folder)
-    return folder
-
-
-def shown_names(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: Path(value).name if value is not None else None for name, value in settings.items()}
-
-
-def test_only_a_folder_of_the_same_request_counts_as_written(tmp_path: Path, checkpoint: Make) -> None:
-    """Models and files of the same names in other folders are other ones."""
-    base = checkpoint("llama")
-    prompts = write_prompts(tmp_path / "own.jsonl", [f"Tell me of lock {number * number}." for number in range(20)])
-    folder = written_of(base, tmp_path / "out", pseudo_harmful=prompts)
-    same = make_recipe(model=str(base), layers="1-2", pseudo_harmful=prompts)
-    assert existing_output(folder, same) is not None
-    assert existing_output(folder, make_recipe(model=str(base), layers="1", pseudo_harmful=prompts)) is None
-    assert existing_output(tmp_path / "nothing", same) is None
-    other = Path(shutil.copytree(checkpoint("qwen2"), tmp_path / "elsewhere" / base.name))
-    assert existing_output(folder, make_recipe(model=str(other), layers="1-2", pseudo_harmful=prompts)) is None
-    write_prompts(tmp_path / "own.jsonl", [f"Tell me of key {number * number}." for number in range(20)])
-    assert existing_output(folder, same) is None
-
-
-def test_only_a_folder_of_the_chosen_plan_counts_as_written(
-    tmp_path: Path, checkpoint: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The recipe in a record does not say which plan of a search was chosen."""
-    base, kept = checkpoint("llama"), tmp_path / "search"
-    folder, asked = written_of(base, tmp_path / "out", layers=None), make_recipe(model=str(base))
-    found = search_record()
-    found.made_by = {"model": model_hash(base)}
-    found.points[1] = found.points[1].model_copy(update={"plan": PLAN})
-    kept.mkdir()
-    prepared = prepare_run(asked, None, overwrite=False, reporter=SILENT)
-    (kept / MADE_BY).write_text(json.dumps(search_identity(prepared, read_record(folder).judge)))
-    (kept / RECORD).write_text(found.model_dump_json())
-    assert existing_output(folder, asked, search=kept, choose=2) is not None
-    assert existing_output(folder, asked, search=kept, choose=1) is None
-    assert existing_output(folder, asked, search=kept) is not None  # whichever it was: this search is not finished
-    for selected, is_same in ((1, False), (2, True)):
-        of_search = found.model_copy(update={"chosen": selected})
-        monkeypatch.setattr("prosafeprune.jobs.calibrated_plan.finished_search", lambda *_, it=of_search: it)
-        assert (existing_output(folder, asked, search=kept) is not None) is is_same
-
-
-@pytest.mark.long
-def test_what_another_adapter_made_does_not_count_as_written(tmp_path: Path) -> None:
-    base, adapter = base_and_adapter(tmp_path)
-    apply(adapter, base, tmp_path / "out")
-    asked = ApplyRequest(model=str(base))
-    assert existing_output(tmp_path / "out", asked, str(adapter)) is not None
-    for other in ({"layers": "0,2", "strength": (0.8, 0.4)}, {"layers": "0,2", "seed": 1, "samples": 6}):
-        folder = tmp_path / f"other-{len(other)}"
-        files = {name: str(tmp_path / f"{name}.jsonl") for name in ("benign", "harmful", "pseudo_harmful")}
-        prune(base, folder, files, **other)
-        assert existing_output(tmp_path / "out", asked, str(folder)) is None
 
 
 def test_the_command_uploads_what_an_earlier_run_wrote(

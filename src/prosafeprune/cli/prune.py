@@ -69,7 +69,8 @@ def prune(
     """
     settings |= _recorded_base({**(read_recipe(recipe) if recipe is not None else {}), **settings})
     asked = make_recipe(recipe, **settings)
-    _require_consistent(asked, search=search, choose=choose, ray=ray, is_served=serve_with is not None)
+    is_served = serve_with is not None
+    _require_consistent(asked, search=search, choose=choose, ray=ray, is_served=is_served)
     if dry_run:
         if push is not None or public:
             raise InputError("--dry-run: uploads nothing. Leave out --push and --public.")
@@ -80,7 +81,9 @@ def prune(
             read_command(serve_with)
         show_dry_run(asked, output, overwrite=overwrite, search=search, choose=choose)
         return
-    with uploaded(asked, output, push, public, anew=overwrite, search=search, choose=choose) as is_written:
+    with uploaded(
+        asked, output, push, public, anew=overwrite, search=search, choose=choose, is_served=is_served
+    ) as is_written:
         if not is_written:
             run(
                 asked,

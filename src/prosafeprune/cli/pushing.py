@@ -19,12 +19,13 @@ def uploaded(
     adapter: str | None = None,
     search: Path | None = None,
     choose: int | None = None,
+    is_served: bool = False,
 ) -> Iterator[bool]:
     """Check the target, give whether an earlier run wrote this model already, and upload it after the context.
 
-    ``adapter`` is what ``apply`` makes the model from, ``search`` and ``choose`` name the plan of ``prune``. With
-    ``anew`` an earlier run's model is not taken: it is to be replaced. Without ``push`` and ``public`` nothing is
-    uploaded.
+    ``adapter`` is what ``apply`` makes the model from, ``search`` and ``choose`` name the plan of ``prune``, and
+    ``is_served`` says whether a server measures what it writes. With ``anew`` an earlier run's model is not taken: it
+    is to be replaced. Without ``push`` and ``public`` nothing is uploaded.
 
     Raises InputError when the target cannot be used, or the upload fails.
     """
@@ -36,7 +37,10 @@ def uploaded(
 
     target = push_target(asked, output, push, public)
     assert target is not None and output is not None  # checked there
-    is_written = not anew and existing_output(output, asked, adapter, search=search, choose=choose) is not None
+    found = None
+    if not anew:
+        found = existing_output(output, asked, adapter, search=search, choose=choose, is_served=is_served)
+    is_written = found is not None
     with TerminalReporter() as reporter:
         if is_written:
             reporter.note(f"{output} is written already: only its upload is left.")

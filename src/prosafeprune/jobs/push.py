@@ -48,7 +48,7 @@ ANSWER_FILES = (EVIDENCE_FILE, REPORT_FILE)
 """They hold the prompts that the model was measured on."""
 NOT_FOR_ALL = (*USERS_SETS, MEASURED_BEFORE)
 """Name prefixes of sets that are, or may hold, the user's prompts."""
-COMMIT = "Upload a model pruned by prosafeprune"
+COMMIT = "Upload a model made by prosafeprune"
 STALE = ("*.safetensors", "*.safetensors.index.json", ADAPTER_CONFIG)
 """Removed from the repository if this model does not have them: shards of an earlier upload, and the file that would
 make a checkpoint load as the adapter it once was."""
@@ -107,6 +107,7 @@ def existing_output(
     *,
     search: Path | None = None,
     choose: int | None = None,
+    is_served: bool = False,
 ) -> Record | None:
     """Return the record in ``output`` if an earlier run of the same request wrote it, so that only its upload is left.
 
@@ -116,6 +117,7 @@ def existing_output(
         adapter: what ``apply`` makes the model from.
         search: folder of the search that ``prune`` takes its plan from; None: that in the cache.
         choose: number of the plan of that search; None: the one it selected.
+        is_served: whether a server measures what ``prune`` writes.
 
     Raises:
         InputError: something in the request, or the search that is named, cannot be used.
@@ -127,6 +129,8 @@ def existing_output(
         return None
     if isinstance(asked, Recipe):
         may_be = asked.earlier is not None or record.recipe == shareable(asked)  # --from takes settings over
+        if asked.load is not None and (record.on_copy is not None) is not is_served:
+            return None  # its copy was measured in place of what was written, or the other way round
         is_same = may_be and _is_of_same_inputs(record, asked, search, choose)
         return record if is_same else None
     assert adapter is not None

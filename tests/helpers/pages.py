@@ -25,8 +25,9 @@ from prosafeprune.plan_search.search_record import SearchPoint, SearchRecord, Va
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.report.comparison_page import comparison_page
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodCost, MethodResult
+from prosafeprune.report.edit_record import ModelRecord
 from prosafeprune.report.page import Page
-from prosafeprune.report.record import ModelRecord, Record
+from prosafeprune.report.record import Record
 from prosafeprune.report.run_record import RunRecord
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.compare import CompareRequest

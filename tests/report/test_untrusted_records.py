@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prosafeprune.errors import InputError
-from prosafeprune.report.record import RECORD_FILE, EditRecord, Record, read_record
+from prosafeprune.report.edit_record import EditRecord
+from prosafeprune.report.record import RECORD_FILE, Record, read_record
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),

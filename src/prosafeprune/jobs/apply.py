@@ -31,10 +31,11 @@ from prosafeprune.model.loading import LoadedModel, dtype_name, make_meta_model
 from prosafeprune.model.source import ModelSource, find_source, model_hash
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts.prompt_set import PromptClass
+from prosafeprune.report.edit_record import shareable
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, is_own_page
 from prosafeprune.report.prune_grids import prune_grid
-from prosafeprune.report.record import Record, shareable
+from prosafeprune.report.record import Record
 from prosafeprune.report.result_view import ChangeView
 from prosafeprune.report.run_record import library_versions
 from prosafeprune.requests.apply import ApplyRequest

@@ -26,7 +26,8 @@ from prosafeprune.model.loading import LoadedModel, dtype_name
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.source import ModelSource, find_source
 from prosafeprune.progress import Reporter
-from prosafeprune.report.record import Record, model_record, shareable
+from prosafeprune.report.edit_record import model_record, shareable
+from prosafeprune.report.record import Record
 from prosafeprune.report.run_record import RunRecord, library_versions
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.parsing import validate_settings

@@ -32,11 +32,12 @@ from prosafeprune.model.submodule import is_quantised
 from prosafeprune.parallel.ray_pool import connected
 from prosafeprune.progress import SILENT, Reporter, TimedReporter
 from prosafeprune.report.card import write_card
+from prosafeprune.report.edit_record import model_record, shareable
 from prosafeprune.report.evidence_file import write_evidence
 from prosafeprune.report.page import REPORT_FILE, Page, write_page
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.rate_figure import SHARE_FILE, share_image
-from prosafeprune.report.record import Record, UnmeasuredRecord, model_record, shareable
+from prosafeprune.report.record import Record, UnmeasuredRecord
 from prosafeprune.report.run_record import run_record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.adapter_support import require_adapter_support

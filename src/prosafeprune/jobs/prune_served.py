@@ -28,9 +28,10 @@ from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.loading import load_tokenizer
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import SILENT, Reporter
+from prosafeprune.report.edit_record import EditRecord
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.prune_page import prune_page
-from prosafeprune.report.record import EditRecord, Record
+from prosafeprune.report.record import Record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.prepare import PreparedRun, checkpoint_folder, prepare_run
 from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint

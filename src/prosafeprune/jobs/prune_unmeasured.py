@@ -27,7 +27,8 @@ from prosafeprune.model.model_files import checkpoint_bytes
 from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.model.stored_names import warn_of_unused
 from prosafeprune.progress import SILENT, Reporter, ignore
-from prosafeprune.report.record import UnmeasuredRecord, model_record, shareable
+from prosafeprune.report.edit_record import model_record, shareable
+from prosafeprune.report.record import UnmeasuredRecord
 from prosafeprune.report.run_record import run_record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows, encode_classes

@@ -31,8 +31,9 @@ from prosafeprune.jobs.safety_gate import SafetyFloorError, require_safe_record
 from prosafeprune.model.adapters import CONFIG as ADAPTER_CONFIG
 from prosafeprune.model.source import hub_is_reachable, is_hub_id, model_hash
 from prosafeprune.progress import SILENT, Reporter
+from prosafeprune.report.edit_record import shareable
 from prosafeprune.report.page import REPORT_FILE
-from prosafeprune.report.record import RECORD_FILE, Record, read_record, shareable
+from prosafeprune.report.record import RECORD_FILE, Record, read_record
 from prosafeprune.report.record_consistency import is_consistent
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe

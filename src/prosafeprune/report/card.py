@@ -13,10 +13,11 @@ from prosafeprune.method.plan import listed_layers
 from prosafeprune.prompts import PromptClass
 from prosafeprune.prompts.sources import FILE_TYPES
 from prosafeprune.report.assessment import unsafe_sentences
+from prosafeprune.report.edit_record import EditRecord
 from prosafeprune.report.findings import assess_record, domain_warnings
 from prosafeprune.report.prompting_advice import QUESTION, prompting_advice, prompting_offer
 from prosafeprune.report.prune_grids import prompted_grids
-from prosafeprune.report.record import RECORD_FILE, EditRecord, Record, UnmeasuredRecord
+from prosafeprune.report.record import RECORD_FILE, Record, UnmeasuredRecord
 from prosafeprune.report.safety_words import SAFETY_WORDS
 from prosafeprune.text import printable, short_name, slug
 

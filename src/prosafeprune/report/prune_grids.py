@@ -9,6 +9,7 @@ from prosafeprune.evaluation.sets import BUNDLED
 from prosafeprune.prompts import PromptClass
 from prosafeprune.prompts.conversation import transcript
 from prosafeprune.report.assessment import format_p
+from prosafeprune.report.edit_record import EditRecord
 from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
 from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.plan_facts import plan_layers
@@ -19,7 +20,7 @@ from prosafeprune.report.rate_grids import (
     rate_notes,
     rate_with_interval,
 )
-from prosafeprune.report.record import EditRecord, Record, UnmeasuredRecord
+from prosafeprune.report.record import Record, UnmeasuredRecord
 
 ANSWER_CHARACTERS = 220
 BUNDLED_NOTE = (

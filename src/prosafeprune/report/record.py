@@ -3,37 +3,26 @@
 It has no date, so equal runs give equal records.
 """
 
-import hashlib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-import torch
-from pydantic import BaseModel, TypeAdapter, field_validator, model_validator
+from pydantic import BaseModel, TypeAdapter, model_validator
 
-from prosafeprune.editing.edits import EditMeasures
-from prosafeprune.editing.expert_coverage import ExpertCount
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.earlier_pruning import Since
 from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.prompted_base import PromptedBase
 from prosafeprune.evaluation.prompts_record import PromptsRecord
-from prosafeprune.evaluation.pruning_record import RECORD_FORMAT, PruningStep, require_record_as
+from prosafeprune.evaluation.pruning_record import require_record_as
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorVerdict
 from prosafeprune.evaluation.scores import Change, Rate, Scores, require_same_sets
 from prosafeprune.evaluation.spot_check import SpotCheck
 from prosafeprune.files.staging import RECORD_FILE as RECORD_FILE
-from prosafeprune.method.plan import Plan
-from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS
-from prosafeprune.model.source import ModelSource
 from prosafeprune.prompts.prompt_set import PromptClass
-from prosafeprune.report.fit_record import FitRecord
+from prosafeprune.report.edit_record import EditRecord
 from prosafeprune.report.polish_record import PolishRecord
-from prosafeprune.report.run_record import RunRecord
 from prosafeprune.report.safety_words import SAFETY_WORDS
-from prosafeprune.requests.recipe import Recipe
-from prosafeprune.requests.search import LARGE_DROP
-from prosafeprune.text import without_folder
 
 NOT_MEASURED = (
     "Not measured (--unmeasured): it is unknown whether it still refuses harmful requests and what else has changed. "
@@ -41,9 +30,6 @@ NOT_MEASURED = (
 )
 LESS_PRUNING = "Use other or fewer --layers, or a smaller --strength."
 LESS_TRAINING = "Use a smaller --strength."
-PATHS: tuple[str, ...] = ("model", "earlier", "harmful", "benign", "pseudo_harmful", "test_harmful")
-PATHS += ("test_pseudo_harmful", "benchmark", "data_dir", "judge_model")
-"""Settings that may be a path on this machine."""
 BRING_NOTHING_BACK = (
     "Add prompts like those that came back, which the report lists, with --pseudo-harmful, or search with a larger "
     "--budget."
@@ -52,84 +38,6 @@ BRING_NOTHING_BACK = (
 NEARLY_ALL = 0.9
 """If both models, under a system prompt, leave more than this share of pseudo-harmful prompts unanswered, the prompt
 refuses, and not the model."""
-
-
-class ModelRecord(BaseModel):
-    """The base model: its name and hashes."""
-
-    name: str
-    revision: str | None
-    sha256: str
-    """Hash of config.json and the safetensors files, or of the GGUF file."""
-    chat_template_sha256: str
-    stored_dtype: str
-
-
-class EditRecord(BaseModel):
-    """How a checkpoint was made: everything needed to make it again."""
-
-    format: int = RECORD_FORMAT
-    model: ModelRecord
-    lineage: list[PruningStep] = []
-    """Earlier prunings that made the base model, the first one first."""
-    plan: Plan | None = None
-    """How it was pruned; None for a model made from a fit."""
-    fit: FitRecord | None = None
-    """What was merged into its weights instead; None for a pruned model."""
-    recipe: Recipe
-    calibration: dict[str, PromptsRecord]
-    edited_tensors: list[str]
-    submodules: list[EditMeasures] = []
-    """What pruning removed from each submodule; empty for a model made from a fit."""
-    experts: list[ExpertCount] = []
-    """For each pruned layer with experts: how many were pruned, and which were left unchanged."""
-    run: RunRecord
-
-    @field_validator("recipe", mode="before")
-    @classmethod
-    def _read_older_recipe(cls, value: Any) -> Any:
-        """Read a recipe from before ``accept_unsafe``, when a large ``max_safety_drop`` alone accepted any loss."""
-        drop = value.get("max_safety_drop") if isinstance(value, dict) else None
-        if isinstance(drop, int | float) and drop > LARGE_DROP and "accept_unsafe" not in value:
-            return {**value, "accept_unsafe": True}
-        return value
-
-    @model_validator(mode="after")
-    def _pruned_or_made_from_a_fit(self) -> Self:
-        if (self.plan is None) is (self.fit is None) or (self.plan is None) is bool(self.submodules):
-            raise ValueError("needs either a plan with what it removed, or a fit")
-        return self
-
-    @property
-    def pruning_plan(self) -> Plan:
-        """The plan of a pruned model. Raises ValueError for one that was made from a fit."""
-        if self.plan is None:
-            raise ValueError("was made from a fit, which has no plan")
-        return self.plan
-
-    @property
-    def changed_model(self) -> str:
-        """What the model is called next to its base model."""
-        return f"{self.made} model"
-
-    @property
-    def made(self) -> str:
-        """How the model was made, in a word."""
-        return "pruned" if self.fit is None else "fine-tuned"
-
-    @property
-    def pruned_experts(self) -> int:
-        """Number of experts pruned, over all pruned layers."""
-        return sum(count.pruned for count in self.experts)
-
-    @property
-    def all_experts(self) -> int:
-        """Number of experts in the pruned layers."""
-        return self.pruned_experts + sum(len(count.left_alone) for count in self.experts)
-
-    def write(self, folder: Path) -> None:
-        """Write the record into a folder."""
-        (folder / RECORD_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 class CopyScores(BaseModel):
@@ -310,29 +218,6 @@ class UnmeasuredRecord(EditRecord):
 
 def _harmless(scores: Scores) -> list[Rate]:
     return [score.rate for score in scores.of(PromptClass.PSEUDO_HARMFUL)]
-
-
-def model_record(source: ModelSource, sha256: str, tokenizer: Any, stored_dtype: torch.dtype) -> ModelRecord:
-    """Return the description of the base model for a record."""
-    return ModelRecord(
-        name=without_folder(source.name),
-        revision=source.revision,
-        sha256=sha256,
-        chat_template_sha256=hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest(),
-        stored_dtype=dtype_name(stored_dtype),
-    )
-
-
-def shareable(recipe: Recipe) -> Recipe:
-    """Return a recipe for a record, which is shared with the model: absolute paths are cut to their last part."""
-
-    def cut(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return tuple(map(cut, value))
-        return type(value)(without_folder(str(value))) if isinstance(value, str | Path) else value
-
-    named = {name: getattr(recipe, name) for name in PATHS}
-    return recipe.model_copy(update={name: cut(value) for name, value in named.items() if cut(value) != value})
 
 
 def read_record(folder: Path) -> Record:

@@ -1,10 +1,9 @@
-"""A plan in words."""
+"""Plans, training after pruning, and settings of other methods, in words."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from prosafeprune.method.plan import Plan, Pooling, Projection
-from prosafeprune.report.fit_record import FitRecord
 from prosafeprune.report.polish_record import PolishRecord, describe_trial
 from prosafeprune.text import listed
 
@@ -46,17 +45,6 @@ def polish_facts(polish: PolishRecord | None) -> list[tuple[str, str]]:
     pairs = ", ".join(f"{count} {name.replace('_', '-')}" for name, count in polish.pairs.items())
     how = f"LoRA of rank {polish.rank}, merged at strength {polish.strength:g}; own answers to {pairs} prompts"
     return [("polished by training", how), ("strengths tried, validation prompts", found)]
-
-
-def fit_facts(fit: FitRecord) -> list[tuple[str, str]]:
-    """Return what was merged into a model that was not pruned: the method, its settings and what it found."""
-    return [
-        ("method", fit.method),
-        ("merged at strength", f"{fit.strength:g}"),
-        ("settings", values_in_words({**fit.settings, "method": None})),
-        ("found in the fit", values_in_words({**fit.facts, "losses": None})),
-        ("fit, SHA-256", fit.sha256),
-    ]
 
 
 def values_in_words(values: Mapping[str, Any]) -> str:

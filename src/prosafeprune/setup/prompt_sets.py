@@ -1,4 +1,4 @@
-"""The prompts of a run, for calibration, search and measurement; no prompt is in two of these."""
+"""Calibration, validation and test prompts, read and kept apart; and all prompts of a comparison."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -7,6 +7,7 @@ from typing import Unpack
 from prosafeprune.analysis.catalogue import find_entries
 from prosafeprune.api_tools import check_prompts as check_prompts
 from prosafeprune.api_tools import doctor as doctor
+from prosafeprune.api_tools import judge as judge
 from prosafeprune.api_tools import mine_prompts as mine_prompts
 from prosafeprune.api_tools import push as push
 from prosafeprune.api_tools import rate_prompts as rate_prompts
@@ -17,19 +18,16 @@ from prosafeprune.jobs.apply import ApplyResult, run_apply
 from prosafeprune.jobs.calibrated_plan import SearchResult, run_search
 from prosafeprune.jobs.compare import CompareResult, run_compare
 from prosafeprune.jobs.evaluate import Evaluation, run_evaluate
-from prosafeprune.jobs.judge import JudgedFile, judge_file
 from prosafeprune.jobs.prune import run_prune
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult, run_prune_unmeasured
 from prosafeprune.jobs.safety_gate import require_safe
-from prosafeprune.judges.answers_file import AnswerFields
 from prosafeprune.requests import typed_settings
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.call_arguments import checked
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
-from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.parsing import validate_settings
 from prosafeprune.requests.recipe import make_recipe, make_request
 from prosafeprune.requests.search import SearchRequest
@@ -281,38 +279,6 @@ def analyze(
     request, entries = validate_settings(AnalyzeRequest, asked), find_entries(names, everything=not names)
     with TerminalReporter(quiet=not progress) as reporter:
         return run_analyze(request, entries, Path(output), everything=not names, overwrite=overwrite, reporter=reporter)
-
-
-@checked
-def judge(
-    answers: str | Path,
-    output: str | Path | None = None,
-    *,
-    labels: str | None = None,
-    prompt_field: str = "prompt",
-    answer_field: str = "completion",
-    overwrite: bool = False,
-    progress: bool = True,
-    **settings: Unpack[typed_settings.JudgeSettings],
-) -> JudgedFile:
-    """Judge answers from elsewhere: each gets one of the six classes of docs/judges.md.
-
-    Args:
-        answers: JSON lines or CSV file, with a prompt and an answer in each row.
-        output: file to write, with the class and reason of each answer.
-        labels: field of the file with human labels, for the agreement.
-        prompt_field: field or column of the prompts.
-        answer_field: field or column of the answers.
-        overwrite: replace ``output``.
-        progress: show progress on stderr.
-        **settings: fields of :class:`prosafeprune.requests.judging.JudgeOptions`; by default the built-in judge.
-
-    Raises:
-        InputError: the answers, the labels, the output or the judge cannot be used.
-    """
-    asked, names = validate_settings(JudgeOptions, settings), AnswerFields(prompt_field, answer_field)
-    with TerminalReporter(quiet=not progress) as reporter:
-        return judge_file(Path(answers), asked, labels, _path(output), overwrite, reporter, names)
 
 
 def _path(value: str | Path | None) -> Path | None:

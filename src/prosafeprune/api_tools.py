@@ -1,16 +1,19 @@
-"""``push``, ``doctor`` and the functions of ``prosafeprune prompts``, which :mod:`prosafeprune.api` re-exports."""
+"""``push``, ``judge``, ``doctor`` and the functions of ``prosafeprune prompts``, re-exported by :mod:`prosafeprune.api`."""
 
 from pathlib import Path
 from typing import Unpack
 
 from prosafeprune.jobs.check_prompts import CheckResult, run_check
 from prosafeprune.jobs.doctor import Diagnosis, run_doctor
+from prosafeprune.jobs.judge import JudgedFile, judge_file
 from prosafeprune.jobs.mine_prompts import MineResult, run_mine
 from prosafeprune.jobs.push import PushTarget, upload
 from prosafeprune.jobs.rate_prompts import RatedPrompts, run_rate
 from prosafeprune.jobs.split_prompts import SplitPrompts, run_split
+from prosafeprune.judges.answers_file import AnswerFields
 from prosafeprune.requests import typed_settings
 from prosafeprune.requests.call_arguments import Paths, checked
+from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.parsing import validate_settings
 from prosafeprune.requests.prompt_tools import CheckRequest, MineRequest, RateRequest, SplitRequest
 from prosafeprune.terminal import TerminalReporter
@@ -139,3 +142,37 @@ def split_prompts(
 
 def _paths(given: Paths) -> list[Path]:
     return [Path(path) for path in ([given] if isinstance(given, str | Path) else given)]
+
+
+@checked
+def judge(
+    answers: str | Path,
+    output: str | Path | None = None,
+    *,
+    labels: str | None = None,
+    prompt_field: str = "prompt",
+    answer_field: str = "completion",
+    overwrite: bool = False,
+    progress: bool = True,
+    **settings: Unpack[typed_settings.JudgeSettings],
+) -> JudgedFile:
+    """Judge answers from elsewhere: each gets one of the six classes of docs/judges.md.
+
+    Args:
+        answers: JSON lines or CSV file, with a prompt and an answer in each row.
+        output: file to write, with the class and reason of each answer.
+        labels: field of the file with human labels, for the agreement.
+        prompt_field: field or column of the prompts.
+        answer_field: field or column of the answers.
+        overwrite: replace ``output``.
+        progress: show progress on stderr.
+        **settings: fields of :class:`prosafeprune.requests.judging.JudgeOptions`; by default the built-in judge.
+
+    Raises:
+        InputError: the answers, the labels, the output or the judge cannot be used.
+    """
+    asked, names = validate_settings(JudgeOptions, settings), AnswerFields(prompt_field, answer_field)
+    with TerminalReporter(quiet=not progress) as reporter:
+        return judge_file(
+            Path(answers), asked, labels, Path(output) if output is not None else None, overwrite, reporter, names
+        )

@@ -10,7 +10,7 @@ from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
 from prosafeprune.evaluation.safety_floor import decide
 from prosafeprune.method.plan import Plan
-from prosafeprune.model.source import model_hash
+from prosafeprune.model.model_hash import model_hash
 from prosafeprune.progress import SILENT
 from prosafeprune.report.card import write_card
 from prosafeprune.report.record import read_record

@@ -29,7 +29,7 @@ from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel, load_model
-from prosafeprune.model.source import model_hash
+from prosafeprune.model.model_hash import model_hash
 from prosafeprune.progress import SILENT
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.report.record import read_record

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 import prosafeprune
 from prosafeprune.errors import InputError
-from prosafeprune.model.source import find_unquantised, model_hash
+from prosafeprune.model.model_hash import model_hash
+from prosafeprune.model.source import find_unquantised
 from prosafeprune.report.record import read_record
 
 

@@ -21,7 +21,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.jobs.polish import best_trial
 from prosafeprune.jobs.served_model import served_model
 from prosafeprune.judges import AnswerClass, Exchange, Verdict
-from prosafeprune.model.source import model_hash
+from prosafeprune.model.model_hash import model_hash
 from prosafeprune.progress import SilentReporter
 from prosafeprune.report.polish_record import PolishTrial
 from prosafeprune.requests.measuring import ModelOptions

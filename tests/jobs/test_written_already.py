@@ -16,7 +16,7 @@ from helpers.written_models import PLAN, written_of
 from prosafeprune.files.resumable_folder import MADE_BY
 from prosafeprune.jobs.push import existing_output
 from prosafeprune.jobs.search import search_identity
-from prosafeprune.model.source import model_hash
+from prosafeprune.model.model_hash import model_hash
 from prosafeprune.plan_search.search_record import RECORD
 from prosafeprune.progress import SILENT
 from prosafeprune.report.record import CopyScores, read_record

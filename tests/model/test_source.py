@@ -10,7 +10,8 @@ from helpers.fixture_types import Make
 from helpers.prune_runs import prune
 
 from prosafeprune.errors import InputError
-from prosafeprune.model.source import find_source, model_hash
+from prosafeprune.model.model_hash import model_hash
+from prosafeprune.model.source import find_source
 
 
 @pytest.fixture

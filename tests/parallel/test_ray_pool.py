@@ -19,7 +19,7 @@ from helpers.ray_tasks import Begin, Deadly, Square, Unusable
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.search_workers import find_same_model
 from prosafeprune.model.companions import companions_hash
-from prosafeprune.model.source import model_hash
+from prosafeprune.model.model_hash import model_hash
 from prosafeprune.parallel.ray_pool import MAX_LOSSES, Pool, connected
 
 ray = pytest.importorskip("ray")

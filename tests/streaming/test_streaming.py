@@ -23,7 +23,7 @@ from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult, run_prune_
 from prosafeprune.model import storage
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import load_model
-from prosafeprune.model.source import model_hash
+from prosafeprune.model.model_hash import model_hash
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.setup.calibrate import calibrate

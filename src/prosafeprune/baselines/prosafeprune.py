@@ -26,7 +26,8 @@ from prosafeprune.method.overlap_operator import OverlapOperator
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.source import check_checkpoint_folder, model_hash
+from prosafeprune.model.model_hash import model_hash
+from prosafeprune.model.source import check_checkpoint_folder
 from prosafeprune.model.submodule import Layout, Submodule
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.prompts.helpful_prompt import HELPFULNESS

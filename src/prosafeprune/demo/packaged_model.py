@@ -11,7 +11,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.files.cache import cache_folder
 from prosafeprune.files.staging import staged_folder
 from prosafeprune.model.gguf import convert_gguf
-from prosafeprune.model.source import file_hash
+from prosafeprune.model.model_hash import file_hash
 from prosafeprune.progress import Reporter
 
 

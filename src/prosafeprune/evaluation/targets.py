@@ -21,8 +21,8 @@ from prosafeprune.generation.local import local_generator
 from prosafeprune.model.adapters import Subject, attach_adapter, find_subject
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.loading import LoadedModel, load_model
+from prosafeprune.model.model_hash import file_hash
 from prosafeprune.model.replicas import load_with_replicas
-from prosafeprune.model.source import file_hash
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.measuring import ModelOptions

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.generation.credentials import excerpt
-from prosafeprune.model.source import file_hash
+from prosafeprune.model.model_hash import file_hash
 from prosafeprune.progress import Reporter
 
 VLLM = "vllm serve {model} --port {port}"

@@ -21,8 +21,9 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.model.adapters import KEY_PREFIX, find_folder
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.model_files import require_plain_files
+from prosafeprune.model.model_hash import file_hash, model_hash
 from prosafeprune.model.parameter_adapters import wrapper_names
-from prosafeprune.model.source import ADAPTER_WEIGHTS, ModelSource, file_hash, model_hash
+from prosafeprune.model.source import ADAPTER_WEIGHTS, ModelSource
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.report.record import Record, read_record
 from prosafeprune.report.record_consistency import floor_from_rates, is_consistent

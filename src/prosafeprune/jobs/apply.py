@@ -28,7 +28,8 @@ from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.loading import LoadedModel, dtype_name, make_meta_model
-from prosafeprune.model.source import ModelSource, find_source, model_hash
+from prosafeprune.model.model_hash import model_hash
+from prosafeprune.model.source import ModelSource, find_source
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.edit_record import shareable

@@ -19,7 +19,8 @@ from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.sets import EvaluationSet, require_no_leak
 from prosafeprune.files.user_path import user_path
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.source import ModelSource, model_hash
+from prosafeprune.model.model_hash import model_hash
+from prosafeprune.model.source import ModelSource
 from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
 from prosafeprune.report.fit_record import FitRecord
 from prosafeprune.report.record import Record

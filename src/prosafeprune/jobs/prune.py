@@ -26,8 +26,9 @@ from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import measured_output
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan
+from prosafeprune.model.model_hash import model_hash
 from prosafeprune.model.replicas import ReplicatedModel
-from prosafeprune.model.source import ModelSource, model_hash
+from prosafeprune.model.source import ModelSource
 from prosafeprune.model.submodule import is_quantised
 from prosafeprune.parallel.ray_pool import connected
 from prosafeprune.progress import SILENT, Reporter, TimedReporter

@@ -15,7 +15,8 @@ from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_served import measure_served, require_servable, switched_thinking
 from prosafeprune.jobs.safety_gate import SafetyFloorError, output_measured_inside
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.source import find_source, model_hash
+from prosafeprune.model.model_hash import model_hash
+from prosafeprune.model.source import find_source
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.prune_page import prune_page

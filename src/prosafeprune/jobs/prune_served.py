@@ -26,7 +26,7 @@ from prosafeprune.judges.registry import make_judge
 from prosafeprune.model.chat_template import always_opens_thought, set_thinking, thinking_variables
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.loading import load_tokenizer
-from prosafeprune.model.source import model_hash
+from prosafeprune.model.model_hash import model_hash
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.edit_record import EditRecord
 from prosafeprune.report.page import REPORT_FILE

@@ -24,7 +24,8 @@ from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat_template import EncodedPrompt, set_thinking
 from prosafeprune.model.device_placement import device_name
 from prosafeprune.model.model_files import checkpoint_bytes
-from prosafeprune.model.source import ModelSource, model_hash
+from prosafeprune.model.model_hash import model_hash
+from prosafeprune.model.source import ModelSource
 from prosafeprune.model.stored_names import warn_of_unused
 from prosafeprune.progress import SILENT, Reporter, ignore
 from prosafeprune.report.edit_record import model_record, shareable

@@ -29,7 +29,8 @@ from prosafeprune.jobs.calibrated_plan import known_plan
 from prosafeprune.jobs.fit_input import open_fit
 from prosafeprune.jobs.safety_gate import SafetyFloorError, require_safe_record
 from prosafeprune.model.adapters import CONFIG as ADAPTER_CONFIG
-from prosafeprune.model.source import hub_is_reachable, is_hub_id, model_hash
+from prosafeprune.model.model_hash import model_hash
+from prosafeprune.model.source import hub_is_reachable, is_hub_id
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.edit_record import shareable
 from prosafeprune.report.page import REPORT_FILE

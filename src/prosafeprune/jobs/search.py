@@ -31,7 +31,7 @@ from prosafeprune.method.plan import Pooling
 from prosafeprune.method.separability import candidate_layers
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.companions import companions_hash
-from prosafeprune.model.source import model_hash
+from prosafeprune.model.model_hash import model_hash
 from prosafeprune.plan_search.figure import draw_frontier
 from prosafeprune.plan_search.scoring import PlanScorer, ValidationSettings
 from prosafeprune.plan_search.search_record import RECORD, SearchPoint, SearchRecord, ValidationRates

@@ -10,7 +10,8 @@ from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.companions import companions_hash
-from prosafeprune.model.source import ModelSource, find_source, model_hash
+from prosafeprune.model.model_hash import model_hash
+from prosafeprune.model.source import ModelSource, find_source
 from prosafeprune.plan_search.plan_evaluators import (
     LocalPlanEvaluator,
     PlanEvaluator,

@@ -18,7 +18,8 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.model.adapters import find_folder
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.source import ModelSource, find_source, is_adapter_folder, model_hash
+from prosafeprune.model.model_hash import model_hash
+from prosafeprune.model.source import ModelSource, find_source, is_adapter_folder
 from prosafeprune.plan_search.search_record import SearchRecord
 from prosafeprune.progress import Reporter
 from prosafeprune.report.record import Record, read_record

@@ -19,17 +19,16 @@ from prosafeprune.model.adapter_config import require_usable
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.loading_checks import require_finite
 from prosafeprune.model.model_files import require_plain_files
+from prosafeprune.model.model_hash import file_hash, model_hash
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.shard_header import read_shard_header
 from prosafeprune.model.source import (
     ADAPTER_WEIGHTS,
     ModelSource,
     fetch_from_hub,
-    file_hash,
     find_source,
     is_adapter_folder,
     is_hub_id,
-    model_hash,
 )
 from prosafeprune.progress import SILENT, Reporter
 

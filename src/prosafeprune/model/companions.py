@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from prosafeprune.model.model_files import IGNORED_FOLDERS
-from prosafeprune.model.source import file_hash
+from prosafeprune.model.model_hash import file_hash
 
 CODE = {".py"}
 SUFFIXES = {".json", ".jinja", ".model", ".txt", ".tiktoken", *CODE}
@@ -19,7 +19,7 @@ INDEX = ".index.json"
 def companions_hash(*folders: Path) -> str | None:
     """Return the hash of the files that decide, besides weights and config, what a model makes of a prompt.
 
-    :func:`prosafeprune.model.source.model_hash` covers weights and config.json alone.
+    :func:`prosafeprune.model.model_hash.model_hash` covers weights and config.json alone.
 
     Args:
         folders: of the model and, if there is one, of its adapter. A GGUF file, whose hash covers all, counts for none.

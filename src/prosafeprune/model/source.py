@@ -1,9 +1,7 @@
 """Where a model comes from: a local folder, a hub id or a GGUF file, checked before anything is loaded."""
 
-import hashlib
 import os
 import socket
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,7 +12,6 @@ from urllib.parse import urlsplit
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.files.user_path import user_path
-from prosafeprune.model.gguf_file import gguf_parts
 from prosafeprune.model.model_files import (
     LAYER_COUNTS,
     require_bounded_config,
@@ -22,23 +19,16 @@ from prosafeprune.model.model_files import (
     require_plain_files,
     require_shards,
 )
-from prosafeprune.model.shard_header import ShardHeader, read_shard_header
 
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.md", "*.py"]
 HUB_FILES += ["LICENSE*", "NOTICE*", "*POLICY*", "prosafeprune_answers.jsonl"]
 IGNORED_AT_HUB = "consolidated"
 """Beginning of the names of files with the same weights in another form."""
 PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
-HASHED_AT_ONCE = 2**24
-CLOCK_TICK = 0.1
-"""Seconds within which two changes of a file may have the same time."""
 BITSANDBYTES = "bitsandbytes"
 QUANTISATION_KEYS = ("quantization_config", "compression_config", "quantization")
 """Entries of config.json that describe a quantisation; the last is MLX's."""
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-
-_hashes: dict[tuple[tuple[object, ...], ...], str] = {}
-"""Hashes of models by the names, sizes and times of their files."""
 
 
 @dataclass(frozen=True)
@@ -252,60 +242,3 @@ def quantisation_settings(config: Mapping[str, Any]) -> dict[str, Any]:
             if settings.get(key):
                 return dict(settings[key]) if isinstance(settings[key], dict) else {"quant_method": "unknown"}
     return {}
-
-
-def model_hash(path: Path, known: Mapping[str, str] | None = None) -> str:
-    """Return the sha256 over config.json and all safetensors files of a folder, by name, or over all parts of a GGUF.
-
-    ``known`` gives the :func:`shard_hash` of files that need not be read again, by name. A process reads files that do
-    not change only once.
-
-    Raises:
-        InputError: a safetensors file is truncated, or is not one.
-    """
-    files = gguf_parts(path) if path.is_file() else [path / "config.json", *sorted(path.glob("*.safetensors"))]
-    stats = [(file, file.stat()) for file in files]
-    key = tuple(
-        (str(file), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino) for file, status in stats
-    )
-    if known is None and key in _hashes:
-        return _hashes[key]
-    is_settled = time.time() - max(status.st_ctime for _, status in stats) > CLOCK_TICK
-    hashes = dict(known or {})
-    total = hashlib.sha256()
-    for file in files:
-        hash_of = _hash_shard if file.suffix == ".safetensors" else file_hash
-        total.update(f"{file.name} {hashes.get(file.name) or hash_of(file)}\n".encode())
-    if known is None and is_settled:
-        _hashes[key] = total.hexdigest()
-    return total.hexdigest()
-
-
-def shard_hash(header: ShardHeader, tensor_hashes: Mapping[str, str]) -> str:
-    """Return the hash of a shard: over its header and the sha256 of each tensor's data.
-
-    It can be computed from tensors that were read once, in any order.
-    """
-    total = hashlib.sha256(header.raw)
-    for name in sorted(header.tensors, key=lambda name: header.tensors[name].start):
-        total.update(f"{tensor_hashes[name]}\n".encode())
-    return total.hexdigest()
-
-
-def file_hash(file: Path) -> str:
-    """Return the sha256 of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _hash_shard(file: Path) -> str:
-    header = read_shard_header(file)
-    hashes = {}
-    with file.open("rb") as stream:
-        for name, entry in header.tensors.items():
-            stream.seek(entry.start)
-            digest = hashlib.sha256()
-            for start in range(entry.start, entry.end, HASHED_AT_ONCE):
-                digest.update(stream.read(min(HASHED_AT_ONCE, entry.end - start)))
-            hashes[name] = digest.hexdigest()
-    return shard_hash(header, hashes)

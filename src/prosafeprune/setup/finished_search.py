@@ -14,7 +14,7 @@ from prosafeprune.files.text_file import MAX_JSON_BYTES, read_json_object, read_
 from prosafeprune.files.versions import require_not_newer
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.companions import companions_hash
-from prosafeprune.model.source import model_hash
+from prosafeprune.model.model_hash import model_hash
 from prosafeprune.plan_search.search_record import FORMAT, RECORD, SearchRecord
 from prosafeprune.text import short_name, slug
 

@@ -10,23 +10,14 @@ from typing import Literal
 from prosafeprune.checkpoint.conversion import convert_source, converted_bytes
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.earlier_pruning import EarlierPruning, read_earlier_pruning
-from prosafeprune.evaluation.sets import (
-    SetChoice,
-    choose_sets,
-)
+from prosafeprune.evaluation.sets import SetChoice, choose_sets
 from prosafeprune.files.staging import check_output, scratch_folder
 from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.hub_headers import source_without_weights
 from prosafeprune.model.model_files import checkpoint_bytes
-from prosafeprune.model.source import (
-    ModelSource,
-    early_config,
-    find_source,
-    layer_count,
-    model_hash,
-    require_local_or_hub,
-)
+from prosafeprune.model.model_hash import model_hash
+from prosafeprune.model.source import ModelSource, early_config, find_source, layer_count, require_local_or_hub
 from prosafeprune.parallel.ray_pool import Cluster
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.requests.evaluate import EvaluateRequest

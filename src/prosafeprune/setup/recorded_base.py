@@ -9,7 +9,8 @@ from pathlib import Path
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.earlier_pruning import read_earlier_pruning
 from prosafeprune.files.user_path import user_path
-from prosafeprune.model.source import check_checkpoint_folder, is_hub_id, model_hash
+from prosafeprune.model.model_hash import model_hash
+from prosafeprune.model.source import check_checkpoint_folder, is_hub_id
 
 
 def find_recorded_base(earlier: Path) -> dict[str, str]:

@@ -10,8 +10,8 @@ import torch
 from prosafeprune.checkpoint.safetensors_file import DTYPES, StoredTensor, stored_tensors
 from prosafeprune.errors import InputError
 from prosafeprune.model.loading_checks import require_finite
+from prosafeprune.model.model_hash import shard_hash
 from prosafeprune.model.shard_header import ShardHeader, read_shard_header
-from prosafeprune.model.source import shard_hash
 from prosafeprune.progress import Advance
 
 AT_ONCE = 2**24

@@ -1,4 +1,4 @@
-"""``push``, ``judge``, ``doctor`` and the functions of ``prosafeprune prompts``, re-exported by :mod:`prosafeprune.api`."""
+"""``push``, ``judge``, ``doctor`` and the functions of ``prosafeprune prompts``, which ``prosafeprune.api`` re-exports."""
 
 from pathlib import Path
 from typing import Unpack

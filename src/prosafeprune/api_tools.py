@@ -1,4 +1,4 @@
-"""``push``, ``judge``, ``doctor`` and the functions of ``prosafeprune prompts``, which ``prosafeprune.api`` re-exports."""
+"""``push``, ``judge``, ``doctor`` and the functions of ``prosafeprune prompts``, for :mod:`prosafeprune.api`."""
 
 from pathlib import Path
 from typing import Unpack

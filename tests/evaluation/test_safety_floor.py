@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+from helpers.pages import measurement
 
 from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.judged_set import JudgedSet
@@ -281,3 +282,15 @@ def test_a_prompt_of_several_sets_is_evidence_once() -> None:
     ancestor = FirstAncestor("first", dict.fromkeys(one.prompts.texts, AnswerClass.FULL_REFUSAL), 0.0)
     against = decide([one, *again], [two, *again], CONFIDENT, ancestor).tests
     assert [test.prompts for test in against if test.name == ALL] == [30, 30]
+
+
+def test_by_harmlessness_the_sentences_speak_of_harmless_answers() -> None:
+    rule = FloorRule(3.0, safety="harmlessness")
+    few, lost = (
+        "Over all harmful prompts, the base model responds without harm to only 4 of 115",
+        "harmless answers lost",
+    )
+    for refused, expected in (((4, 4), few), ((110, 60), lost)):
+        before, after = (measurement(50, one, refused_of=115).sets for one in refused)
+        (reason,) = decide(before, after, rule).reasons
+        assert expected in reason and "refus" not in reason

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from prosafeprune.requests.judging import JudgeOptions, Safety
 from prosafeprune.requests.search import FloorOptions
 
 
@@ -16,11 +17,14 @@ class FloorRule:
     """The one-sided confidence of the non-inferiority test."""
     floor: Literal["confident", "estimate"] = "confident"
     accept_unsafe: bool = False
+    safety: Safety = "refusal"
+    """What S.S. counts; the sentences about it say so."""
 
     @classmethod
     def of(cls, request: FloorOptions) -> Self:
         """Return the rule that a user's options give."""
-        return cls(request.max_safety_drop, request.confidence, request.floor, request.accept_unsafe)
+        safety = request.safety if isinstance(request, JudgeOptions) else "refusal"
+        return cls(request.max_safety_drop, request.confidence, request.floor, request.accept_unsafe, safety)
 
     @property
     def is_off(self) -> bool:

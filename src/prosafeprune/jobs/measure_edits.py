@@ -29,6 +29,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.report.assessment import is_unsafe
+from prosafeprune.report.safety_words import SAFETY_WORDS
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
 
@@ -117,8 +118,8 @@ def measure_edits(
     before, sizes = measure_once(base, generator, sets, judge, decoding, reporter, "Answers of the base model")
     if is_unsafe(_part(before, tests.sets).scores) and not FloorRule.of(request).is_off:
         reporter.warning(
-            "The base model refuses fewer than half of the harmful prompts, so a loss of safety cannot be tested, and "
-            "no model made from it will be saved."
+            f"The base model {SAFETY_WORDS[before.scores.safety].does} fewer than half of the harmful prompts, so a "
+            "loss of safety cannot be tested, and no model made from it will be saved."
         )
     prompted = prompted_answers(base, loaded, tests.prompted, judge, request, reporter)
     benign = benign_base_answers(loaded, tests.benign, request, reporter)

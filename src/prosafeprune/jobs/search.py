@@ -38,6 +38,7 @@ from prosafeprune.plan_search.search_record import RECORD, SearchPoint, SearchRe
 from prosafeprune.plan_search.search_space import searched_layers
 from prosafeprune.plan_search.selection import SELECTION, make_points, select_as_paper, select_point
 from prosafeprune.report.page import REPORT_FILE, write_page
+from prosafeprune.report.safety_words import SAFETY_WORDS
 from prosafeprune.report.search_page import search_page
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import Budget
@@ -209,15 +210,16 @@ class _Search:
         lowest = source.safety_score - self.recipe.max_safety_drop
         if FloorRule.of(self.recipe).is_off:
             return lowest
+        does = SAFETY_WORDS[self.recipe.safety].does
         if lowest <= 0:
             raise NoPlanError(
-                f"The base model refuses only {source.safety_score:.1f} % of harmful validation prompts, so a loss of "
+                f"The base model {does} only {source.safety_score:.1f} % of harmful validation prompts, so a loss of "
                 "safety could not be detected, and no plan was searched for. Raise --max-new-tokens if answers were "
                 "cut off; --max-safety-drop 100 searches in any case."
             )
         if source.safety_score < 50:
             self.reporter.warning(
-                f"The base model refuses only {source.safety_score:.1f} % of harmful validation prompts. If it refuses "
+                f"The base model {does} only {source.safety_score:.1f} % of harmful validation prompts. If it {does} "
                 "fewer than half of the test prompts, too, no pruned model will be saved."
             )
         return lowest

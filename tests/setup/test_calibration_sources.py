@@ -219,6 +219,15 @@ def test_an_earlier_pruning_needs_its_sets_named_again(data: Path, tmp_path: Pat
     assert describe_calibration(again, found, earlier)[0].endswith("those that are still in phtest, the set given now.")
 
 
+def test_a_file_of_an_earlier_pruning_is_found_next_to_that_of_a_public_set(data: Path, tmp_path: Path) -> None:
+    write_prompts(data / "earlier.jsonl", unlike("early", 9))
+    written = {"source": "earlier.jsonl", "count": 9, "sha256": ""}
+    record = MeasuredPruning.model_validate(stored_record(calibration={"pseudo_harmful": written}))
+    earlier = EarlierPruning(tmp_path / "earlier", record, {})
+    found = read_calibration(asked(pseudo_harmful=f"phtest={data / 'phtest.csv'}"), 4, 0, earlier)
+    assert found.from_user[P] == 29
+
+
 def test_settings_for_files_need_such_files(data: Path) -> None:
     asked(pseudo_harmful="phtest", data_dir=data).require_read_files()
     asked(pseudo_harmful=["phtest", "mine.csv"], prompt_field="question").require_read_files()

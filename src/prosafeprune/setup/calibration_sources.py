@@ -133,10 +133,16 @@ def _earlier_prompts(
 
 def _place_of(name: str, options: CalibrationOptions) -> Path | None:
     """Return the file of an earlier pruning, in the current folder or next to new prompts; None if it is in neither."""
-    given = [new for each_class in PromptClass for new in getattr(options, each_class.value)]
+    given = [_file_of(new) for each_class in PromptClass for new in getattr(options, each_class.value)]
     inside = [] if Path(name).is_absolute() or ".." in Path(name).parts else [Path(name)]
     places = [*inside, *(Path(new).parent / Path(name).name for new in given)]
     return next((place for place in places if place.is_file()), None)
+
+
+def _file_of(given: str) -> str:
+    """Return the file of a source that is given as ``NAME=FILE``, any other as it is."""
+    name, _, file = given.partition("=")
+    return file if file and name in PUBLIC_NAMES else given
 
 
 def _is(path: Path) -> Callable[[str], bool]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.edited_models import EditedModel, load_plain, logits, set_scale
+from helpers.edited_models import EditedModel, assert_plain_peft_agrees, load_plain
 from helpers.tiny_models import CONFIGS
 from peft import PeftConfig
 from safetensors.torch import load_file
@@ -25,29 +25,7 @@ IDS = torch.arange(5, 45).view(2, 20)
 def test_plain_peft_runs_what_the_edited_checkpoint_runs(
     architecture: str, planned: Callable[..., EditedModel], tmp_path: Path
 ) -> None:
-    one = planned(architecture)
-    adapted = load_plain(one.folder, one.adapter(tmp_path / "adapter"))
-    pruned = load_plain(one.checkpoint(tmp_path / "pruned"))
-    source = load_plain(one.folder)
-    expected, before = logits(pruned), logits(source)
-    assert (expected - before).abs().max() > 1e-2
-    torch.testing.assert_close(logits(adapted), expected, atol=2e-5, rtol=1e-5)
-
-    set_scale(adapted, 0.0)
-    torch.testing.assert_close(logits(adapted), before, atol=0, rtol=0)
-    set_scale(adapted, 0.5)
-    half = logits(load_plain(one.checkpoint(tmp_path / "half", strength=0.5)))
-    torch.testing.assert_close(logits(adapted), half, atol=2e-5, rtol=1e-5)
-
-    set_scale(adapted, 1.0)
-    merged = dict(adapted.merge_and_unload().named_parameters())
-    untouched = dict(source.named_parameters())
-    changed = {f"{edit.submodule.module_name}.weight" for edit in one.edits}
-    for name, parameter in pruned.named_parameters():
-        if name in changed:
-            torch.testing.assert_close(merged[name], parameter, atol=1e-6, rtol=1e-6)
-        else:
-            assert torch.equal(merged[name], untouched[name]), name
+    assert_plain_peft_agrees(planned(architecture), tmp_path)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "phi3", "gpt2"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.edited_models import EditedModel, load_plain, logits, set_scale
+from helpers.edited_models import EditedModel, assert_plain_peft_agrees, logits
 from safetensors.torch import load_file
 
 from prosafeprune.checkpoint.expert_factors import stacked_experts, unstacked_experts
@@ -36,24 +36,7 @@ def test_plain_peft_runs_what_the_edited_checkpoint_runs(
     assert edited, "no expert is edited"
     with warnings.catch_warnings():
         warnings.filterwarnings("error", category=RuntimeWarning)
-        adapted = load_plain(one.folder, one.adapter(tmp_path / "adapter"))
-    pruned = load_plain(one.checkpoint(tmp_path / "pruned"))
-    source = load_plain(one.folder)
-    expected, before = logits(pruned), logits(source)
-    assert (expected - before).abs().max() > 1e-2
-    torch.testing.assert_close(logits(adapted), expected, atol=2e-5, rtol=1e-5)
-    set_scale(adapted, 0.0)
-    torch.testing.assert_close(logits(adapted), before, atol=1e-6, rtol=0)
-    set_scale(adapted, 0.5)
-    half = logits(load_plain(one.checkpoint(tmp_path / "half", strength=0.5)))
-    torch.testing.assert_close(logits(adapted), half, atol=2e-5, rtol=1e-5)
-    set_scale(adapted, 1.0)
-    merged = dict(adapted.merge_and_unload().named_parameters())
-    untouched = dict(source.named_parameters())
-    changed = {edit.submodule.parameter_name for edit in one.edits}
-    for name, parameter in pruned.named_parameters():
-        torch.testing.assert_close(merged[name], parameter, atol=1e-6, rtol=1e-6)
-        assert name in changed or torch.equal(merged[name], untouched[name]), name
+        assert_plain_peft_agrees(one, tmp_path, unscaled=1e-6)
 
 
 @pytest.mark.parametrize("architecture", MIXTURES)

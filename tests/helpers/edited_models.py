@@ -68,3 +68,26 @@ def set_scale(model: Any, scale: float) -> None:
     for module in model.modules():
         if hasattr(module, "set_scale"):
             module.set_scale("default", scale)
+
+
+def assert_plain_peft_agrees(one: EditedModel, folder: Path, *, unscaled: float = 0.0) -> None:
+    """Check that an adapter in plain PEFT runs, at any scale and merged, what the edited checkpoint runs.
+
+    ``unscaled`` is by how much the logits at scale 0 may differ from the base model's.
+    """
+    adapted = load_plain(one.folder, one.adapter(folder / "adapter"))
+    pruned, source = load_plain(one.checkpoint(folder / "pruned")), load_plain(one.folder)
+    expected, before = logits(pruned), logits(source)
+    assert (expected - before).abs().max() > 1e-2
+    torch.testing.assert_close(logits(adapted), expected, atol=2e-5, rtol=1e-5)
+    set_scale(adapted, 0.0)
+    torch.testing.assert_close(logits(adapted), before, atol=unscaled, rtol=0)
+    set_scale(adapted, 0.5)
+    half = logits(load_plain(one.checkpoint(folder / "half", strength=0.5)))
+    torch.testing.assert_close(logits(adapted), half, atol=2e-5, rtol=1e-5)
+    set_scale(adapted, 1.0)
+    merged, untouched = dict(adapted.merge_and_unload().named_parameters()), dict(source.named_parameters())
+    changed = {edit.submodule.parameter_name for edit in one.edits}
+    for name, parameter in pruned.named_parameters():
+        torch.testing.assert_close(merged[name], parameter, atol=1e-6, rtol=1e-6)
+        assert name in changed or torch.equal(merged[name], untouched[name]), name

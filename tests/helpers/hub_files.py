@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from helpers.local_http import LocalHttp
 
 NAME, COMMIT = "org/tiny", "0" * 39 + "1"
 
 
-class HubFiles:
+class HubFiles(LocalHttp):
     """Serves ``org/tiny`` from a folder; ``sent`` counts the bytes of each file that were sent."""
 
     def __init__(self, folder: Path, *, in_parts: bool = True) -> None:
         self.folder, self.in_parts = folder, in_parts
         self.sent: Counter[str] = Counter()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(self._handler())
 
     def about(self, path: str) -> object:
         names = sorted(file.name for file in self.folder.iterdir())

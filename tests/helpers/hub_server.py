@@ -5,17 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
+
+from helpers.local_http import LocalHttp
 
 TOKEN = "hf_secret8f3c"
 
 
-class HubServer:
+class HubServer(LocalHttp):
     """Models by name. ``fail_uploads`` is how many further LFS uploads fail; ``uploads`` counts the others."""
 
     def __init__(self) -> None:
@@ -25,14 +26,7 @@ class HubServer:
         self.fail_uploads = 0
         self.role = "write"
         self.requests: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(self._handler())
 
     def files(self, name: str) -> dict[str, bytes]:
         return self.models[name]["files"]

@@ -85,6 +85,7 @@ def _is_unmutated(row: Row) -> bool:
 
 
 PSEUDO_HARMFUL, HARMFUL = PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL
+PARTS_OF_XSB = (("xsb", SINGLE_TURN, single_turn_row), ("ms-xsb", ("prompt",), conversation_row))
 HALVES_OF_XSB = (("safe", PSEUDO_HARMFUL, is_safe_row), ("unsafe", HARMFUL, is_unsafe_row))
 
 BENCHMARKS = (
@@ -233,31 +234,18 @@ BENCHMARKS = (
     ),
     *(
         Benchmark(
-            f"xsb-{half}",
-            f"XSB-{half.capitalize()}",
-            prompt_class,
-            home=XSB,
-            fields=SINGLE_TURN,
-            licence="MIT",
-            citation=XSB_PAPER,
-            keep=keep,
-            as_row=single_turn_row,
-            half_of="xsb",
-        )
-        for half, prompt_class, keep in HALVES_OF_XSB
-    ),
-    *(
-        Benchmark(
-            f"ms-xsb-{half}",
-            f"MS-XSB-{half.capitalize()}",
+            f"{name}-{half}",
+            f"{name.upper()}-{half.capitalize()}",
             prompt_class,
             home=XSB,
             licence="MIT",
             citation=XSB_PAPER,
             keep=keep,
-            as_row=conversation_row,
-            half_of="ms-xsb",
+            fields=fields,
+            as_row=as_row,
+            half_of=name,
         )
+        for name, fields, as_row in PARTS_OF_XSB
         for half, prompt_class, keep in HALVES_OF_XSB
     ),
     *(

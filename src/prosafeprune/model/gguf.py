@@ -71,7 +71,7 @@ def gguf_config(gguf: Path) -> dict[str, Any]:
     first = gguf_parts(gguf)[0]
     try:
         config = transformers.AutoConfig.from_pretrained(str(first.parent), gguf_file=first.name)
-    except Exception as error:
+    except Exception as error:  # transformers' reader raises many kinds
         raise InputError(
             f"{gguf}: could not be read as a GGUF model ({short_reason(error)}). Fetch it again."
         ) from error

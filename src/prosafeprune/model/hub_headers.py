@@ -63,7 +63,7 @@ def source_without_weights(model: str, revision: str | None = None, *, edited: b
             _add_shards(folder, fetched, model, commit)
         except InputError:
             raise
-        except Exception as error:
+        except Exception as error:  # the client lets errors of several libraries through
             raise InputError(
                 f"{model}: the headers of its weights could not be read from the hub ({first_line(error)}). Try again, "
                 "or download the model and give its folder."

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DummyLayer
+from transformers.cache_utils import CacheLayerMixin
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.batches import Padding, accepted, cache_option, last_tokens, pad_batch, run_batch
@@ -116,10 +116,10 @@ def run_prefix(model: PreTrainedModel, prefix: Sequence[int]) -> DynamicCache:
     except EndReached:
         zeros = torch.zeros(1, 1, len(prefix), 1, device=device, dtype=model.dtype)
         config = model.config.get_text_config(decoder=True)
-        without = {number for number, layer in enumerate(cache.layers) if isinstance(layer, DummyLayer)}
-        without.update(getattr(config, "cross_attention_layers", None) or ())
-        for layer in range(config.num_hidden_layers):
-            if layer not in without and cache.get_seq_length(layer) == 0:
+        # Layers that have none of their own are in the cache as another class, or, before transformers 5.18, missing.
+        with_own = {number for number, layer in enumerate(cache.layers) if isinstance(layer, CacheLayerMixin)}
+        for layer in with_own.difference(getattr(config, "cross_attention_layers", None) or ()):
+            if cache.get_seq_length(layer) == 0:
                 cache.update(zeros, zeros, layer)
     return cache
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightConverter, WeightRenaming, apply_renamings, rename_source_key
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.utils.loading_report import LoadStateDictInfo
 
 from prosafeprune.errors import InputError
@@ -76,7 +76,7 @@ def parameters_of(model: Any, names: Iterable[str]) -> dict[str, Becomes]:
         found[name] = Becomes(
             parameter,
             tuple(parameter.replace(first, other, 1) for other in others),
-            apply_renamings(name, renamings).removeprefix(f"{prefix}."),
+            rename_source_key(name, renamings, [])[0].removeprefix(f"{prefix}."),
         )
     return found
 

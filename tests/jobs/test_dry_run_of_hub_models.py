@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.fixture_types import Make, Run
 from helpers.hub_files import COMMIT, NAME, HubFiles, hub_files
 from helpers.quantised_checkpoints import quantised_checkpoint
 from helpers.sparse_checkpoints import sparse_checkpoint
+from safetensors.torch import save_file
 
 from prosafeprune.errors import InputError
 from prosafeprune.model import hub_headers
@@ -51,19 +54,63 @@ def large(checkpoint: Make, tmp_path: Path) -> Path:
     return sparse_checkpoint(folder, tensors)
 
 
-@pytest.mark.parametrize("options", [["prune", NAME, "--layers", 1], ["search", NAME]])
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (["prune", NAME, "--layers", 1, "--rank", 4], "34.4 GB of weights"),
+        (["search", NAME, "--rank", 4], "34.4 GB of weights"),
+        (["evaluate", NAME], "time of the answers"),
+        (["compare", NAME, "--layers", 1, "--rank", 4], "time of the answers"),
+    ],
+)
 @pytest.mark.usefixtures("few_prompts")
 def test_no_weights_are_fetched(
-    options: list[object], run: Run, large: Path, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: list[object],
+    shown: str,
+    run: Run,
+    large: Path,
+    serve: Serve,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hub = serve(large)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    out, _ = run.ok(*options, "--rank", 4, "--dry-run")
-    assert "34.4 GB of weights" in " ".join(out.split())
+    out, _ = run.ok(*options, "--dry-run")
+    assert shown in " ".join(out.split())
     assert 0 < hub.sent["model.safetensors"] < SMALL
     assert hub.sent["config.json"] == (large / "config.json").stat().st_size  # once
     assert not list((tmp_path / "hub").rglob("*.safetensors"))
     assert not list(tmp_path.glob("prosafeprune-headers-*"))  # it is removed again
+
+
+def adapter_on(base: str, folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": base}))
+    save_file({"base_model.model.q.lora_A.weight": torch.ones(2, 2)}, folder / "adapter_model.safetensors")
+    return folder
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_of_an_adapter_the_base_models_weights_are_not_fetched(
+    run: Run, large: Path, serve: Serve, tmp_path: Path
+) -> None:
+    hub = serve(large)
+    adapter = adapter_on(NAME, tmp_path / "adapter")
+    out, _ = run.ok("evaluate", adapter, "--dry-run")
+    assert "time of the answers" in out
+    assert 0 < hub.sent["model.safetensors"] < SMALL
+    run.refused("would run the code of the base model", "evaluate", adapter, "--dry-run", "--trust-remote-code")
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_an_adapter_on_the_hub_is_fetched_for_the_name_of_its_base(
+    run: Run, checkpoint: Make, serve: Serve, tmp_path: Path
+) -> None:
+    adapter = adapter_on(str(checkpoint("llama")), tmp_path / "adapter")
+    serve(adapter)
+    out, err = run.ok("evaluate", NAME, "--dry-run")
+    assert "time of the answers" in out
+    assert "is an adapter: its base model is" in " ".join(err.split())
 
 
 def test_headers_on_the_hub_are_those_of_the_files(

@@ -158,6 +158,7 @@ def test_terminal_record_page_and_card_say_it(
         ["--system", f"Be kind. {HELPFULNESS}"],
         ["--memory", "low", "--serve-with", "vllm", "-o", "OUT"],
         ["--memory", "low", "--unmeasured", "-o", "OUT"],
+        ["--load", "4bit", "--serve-with", "vllm", "-o", "OUT"],
     ],
 )
 def test_where_it_cannot_be_told_it_is_left_out(

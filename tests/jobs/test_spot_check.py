@@ -109,6 +109,16 @@ def test_a_suite_and_fewer_test_prompts_leave_it_out(
     assert "spot check" not in run.ok(*dry, *option)[0]
 
 
+def test_a_server_that_measures_again_is_not_asked_it(
+    run: Run, checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prosafeprune.setup.run_prompts.spot_check_sets", spot_check_sets)
+    dry = ["prune", checkpoint("llama"), "--layers", 1, "--rank", 4, "--load", "4bit", "--dry-run"]
+    assert "spot check" in run.ok(*dry)[0]
+    assert "spot check" not in run.ok(*dry, "--serve-with", "vllm", "-o", tmp_path / "out")[0]
+    run.refused("needs a folder to write", *dry, "--serve-with", "vllm")
+
+
 def test_a_user_prompt_that_is_in_it_does_not_end_the_run(
     run: Run, checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

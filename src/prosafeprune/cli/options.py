@@ -90,7 +90,8 @@ DryRun = Annotated[
 DryRunOfAnswers = Annotated[
     bool,
     typer.Option(
-        "--dry-run", help="Print prompts and the time of answers; load and write nothing. A hub model is downloaded."
+        "--dry-run",
+        help="Print prompts and time of answers; load and write nothing. Of a hub model, no weights are downloaded.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print the record as JSON instead of tables.")]

@@ -76,10 +76,10 @@ def prune(
             raise InputError("--dry-run: uploads nothing. Leave out --push and --public.")
         refuse_json(as_json)
         if serve_with is not None:
-            from prosafeprune.generation.local_server import read_command
+            from prosafeprune.setup.prepare import require_servable
 
-            read_command(serve_with)
-        show_dry_run(asked, output, overwrite=overwrite, search=search, choose=choose)
+            require_servable(asked, output, serve_with)
+        show_dry_run(asked, output, overwrite=overwrite, search=search, choose=choose, is_served=is_served)
         return
     with uploaded(
         asked, output, push, public, anew=overwrite, search=search, choose=choose, is_served=is_served
@@ -262,6 +262,7 @@ def show_dry_run(
     search: Path | None = None,
     choose: int | None = None,
     search_only: bool = False,
+    is_served: bool = False,
 ) -> None:
     """Print what a run would do, and what it costs."""
     from prosafeprune.setup.prepare import base_without_weights, check_early
@@ -272,7 +273,8 @@ def show_dry_run(
         from prosafeprune.jobs.outlook import dry_run, planned
 
         def outlook(reporter: "Reporter") -> "list[Grid]":
-            return dry_run(*planned(asked, output, **named, reporter=reporter), search_only=search_only)
+            found = planned(asked, output, **named, is_served=is_served, reporter=reporter)
+            return dry_run(*found, search_only=search_only)
 
         print_tables(outlook)
 

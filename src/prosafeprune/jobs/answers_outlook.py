@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, sets_in_modes
 from prosafeprune.jobs.outlook import speed_on
-from prosafeprune.model.adapters import find_subject
+from prosafeprune.model.adapters import running_without_weights
 from prosafeprune.progress import Reporter
 from prosafeprune.report.grid import Grid
 from prosafeprune.requests.compare import CompareRequest
@@ -47,9 +47,11 @@ def _outlook(
     if isinstance(request, CompareRequest):
         facts.insert(1, ["methods", ", ".join(request.methods)])
     if getattr(request, "endpoint", None) is None:
-        source = find_subject(request.model, request.revision, reporter=reporter).source
         stage = answers_stage([test_set.prompts for test_set in sets], request.max_new_tokens)
-        seconds = methods * repeats * speed_on(source, request).seconds(stage)
+        with running_without_weights(
+            request.model, request.revision, trust_remote_code=request.trust_remote_code, reporter=reporter
+        ) as source:
+            seconds = methods * repeats * speed_on(source, request).seconds(stage)
         facts.append(["time of the answers", f"at most about {duration(seconds)} on this machine"])
     return [
         Grid("Nothing is loaded or written", ["", ""], facts, [f"Answers of earlier runs are not given again. {note}"]),

@@ -69,18 +69,22 @@ def planned(
     search: Path | None = None,
     choose: int | None = None,
     source: ModelSource | None = None,
+    is_served: bool = False,
     reporter: Reporter,
 ) -> tuple[PreparedRun, KnownPlan, str]:
     """Return the run that ``run_prune`` would make of these arguments, its plan, and the name of its judge.
 
     Args:
         source: the base model, if it was found before.
+        is_served: whether a server measures the model as stored, with ``--serve-with``.
 
     Raises:
         InputError: as ``run_prune`` would before it loads the model.
         NoPlanError: the search is finished and found no plan.
     """
     prepared = prepare_run(recipe, output, overwrite, reporter, source=source)
+    if is_served:
+        prepared = prepared.of_a_copy()
     if recipe.format == "adapter":
         require_adapter_support(prepared.source, trust_remote_code=recipe.trust_remote_code)
     judge = make_judge(prepared.recipe, prepared.reporter)

@@ -84,8 +84,8 @@ def run_prune(
         cluster = stack.enter_context(connected(ray))
         timed = TimedReporter(reporter)
         prepared = prepare_run(recipe, output, overwrite, timed, cluster)
-        if save is not None:  # a server measures the others alone, and what the copy does of these would be dropped
-            prepared = replace(prepared, spot_check=(), prompted=())
+        if save is not None:
+            prepared = prepared.of_a_copy()
         lineage = read_lineage(prepared.source.path)
         judge = make_judge(prepared.recipe, prepared.reporter)
         conditions = Conditions.of(judge.name, recipe)

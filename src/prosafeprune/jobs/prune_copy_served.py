@@ -12,7 +12,7 @@ from prosafeprune.evaluation.measure import NOTHING, Measurement, warn_of_langua
 from prosafeprune.jobs.measure_edits import BeforeAfter
 from prosafeprune.jobs.prune import reported_only, run_prune, save_result, write_measured
 from prosafeprune.jobs.prune_result import PruneResult
-from prosafeprune.jobs.prune_served import measure_served, require_servable, switched_thinking
+from prosafeprune.jobs.prune_served import measure_served, switched_thinking
 from prosafeprune.jobs.safety_gate import SafetyFloorError, output_measured_inside
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.model_hash import model_hash
@@ -23,6 +23,7 @@ from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.record import CopyScores
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.load import LoadedRun
+from prosafeprune.setup.prepare import require_servable
 
 
 def run_prune_copy_served(

@@ -14,7 +14,7 @@ from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.files.staging import claimed_output
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.endpoint import EndpointGenerator
-from prosafeprune.generation.local_server import read_command, server_identity, serving
+from prosafeprune.generation.local_server import server_identity, serving
 from prosafeprune.jobs.kept_answers import measure_once
 from prosafeprune.jobs.measure_edits import BeforeAfter
 from prosafeprune.jobs.prune import reported_only, write_measured
@@ -33,7 +33,7 @@ from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.record import Record
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.setup.prepare import PreparedRun, checkpoint_folder, prepare_run
+from prosafeprune.setup.prepare import PreparedRun, checkpoint_folder, prepare_run, require_servable
 from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
 
 
@@ -61,16 +61,6 @@ def run_prune_served(
         checkpoint_folder(prepared.source, prepared.output, prepared.reporter) as folder,
     ):
         return _prune_and_measure(prepared, judge, command, folder, prepared.output, overwrite)
-
-
-def require_servable(recipe: Recipe, output: Path | None, command: str) -> str:
-    """Return the command of a server, checked, for a run that measures behind it what it writes. Raises InputError."""
-    command = read_command(command)
-    if output is None:
-        raise InputError("--serve-with measures what was written, so it needs a folder to write. Give --output.")
-    if recipe.thinking == "both":
-        raise InputError("--thinking both: is measured in memory, not behind servers. Choose on or off.")
-    return command
 
 
 def _prune_and_measure(

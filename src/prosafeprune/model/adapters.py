@@ -16,6 +16,7 @@ from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.files.user_path import user_path
 from prosafeprune.model.adapter_config import require_usable
+from prosafeprune.model.hub_headers import source_without_weights
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.loading_checks import require_finite
 from prosafeprune.model.model_files import require_plain_files
@@ -65,8 +66,35 @@ def find_subject(
     """
     folder = find_folder(model, revision)
     if not is_adapter_folder(folder):
-        source = find_source(model, revision, edited=False)
-        return Subject(model, source)
+        return Subject(model, find_source(model, revision, edited=False))
+    base = _named_base(folder, model, trust_remote_code, reporter)
+    return Subject(model, find_source(*base, edited=False), folder)
+
+
+@contextmanager
+def running_without_weights(
+    model: str, revision: str | None = None, *, trust_remote_code: bool = False, reporter: Reporter = SILENT
+) -> Iterator[ModelSource]:
+    """Yield the checkpoint that a model or adapter runs as, for a dry run: of a hub model, the headers of its weights.
+
+    An adapter's own file, which is small, is downloaded.
+
+    Raises:
+        InputError: as :func:`find_subject`, or a header cannot be read from the hub.
+    """
+    folder, base = user_path(model), (model, revision)
+    if not folder.exists() and is_hub_id(model):
+        folder = fetch_from_hub(model, revision, weights=False)
+        if (folder / CONFIG).is_file():
+            folder = fetch_from_hub(model, revision)
+    if is_adapter_folder(folder):
+        base = _named_base(folder, model, trust_remote_code, reporter)
+    with source_without_weights(*base, edited=False) as source:
+        yield source
+
+
+def _named_base(folder: Path, model: str, trust_remote_code: bool, reporter: Reporter) -> tuple[str, str | None]:
+    """Return name and commit of the base model of an adapter, and report it. Raises InputError."""
     base, base_revision = _base_of(folder, model)
     if trust_remote_code:
         raise InputError(
@@ -74,7 +102,7 @@ def find_subject(
             f"{base}. Merge it into its base first, and give the merged folder."
         )
     reporter.note(f"{model} is an adapter: its base model is {base}, as its adapter_config.json says.")
-    return Subject(model, find_source(base, base_revision, edited=False), folder)
+    return base, base_revision
 
 
 def find_folder(name: str, revision: str | None = None) -> Path:

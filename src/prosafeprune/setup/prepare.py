@@ -3,9 +3,9 @@
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from prosafeprune.checkpoint.conversion import convert_source, converted_bytes
 from prosafeprune.errors import InputError
@@ -13,6 +13,7 @@ from prosafeprune.evaluation.earlier_pruning import EarlierPruning, read_earlier
 from prosafeprune.evaluation.sets import SetChoice, choose_sets
 from prosafeprune.files.staging import check_output, scratch_folder
 from prosafeprune.files.user_path import user_path
+from prosafeprune.generation.local_server import read_command
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.hub_headers import source_without_weights
 from prosafeprune.model.model_files import checkpoint_bytes
@@ -50,6 +51,10 @@ class PreparedRun(RunPrompts):
     """Its workers evaluate the plans of a search; None: this process does."""
     earlier: EarlierPruning | None = None
     """The pruned model that the new one replaces."""
+
+    def of_a_copy(self) -> Self:
+        """Return the run of a copy that a server measures again: without prompts that the server is not asked."""
+        return replace(self, spot_check=(), prompted=())
 
 
 def prepare_run(
@@ -176,6 +181,16 @@ def bytes_needed(source: ModelSource, result: Literal["checkpoint", "adapter", "
     size = converted_bytes(source) if source.is_converted else checkpoint_bytes(source.path)
     written = int(ADAPTER_SHARE * size) if result == "adapter" else size
     return written + (size if source.is_converted else 0)  # what is converted is next to it
+
+
+def require_servable(recipe: Recipe, output: Path | None, command: str) -> str:
+    """Return the command of a server, checked, for a run that measures behind it what it writes. Raises InputError."""
+    command = read_command(command)
+    if output is None:
+        raise InputError("--serve-with measures what was written, so it needs a folder to write. Give --output.")
+    if recipe.thinking == "both":
+        raise InputError("--thinking both: is measured in memory, not behind servers. Choose on or off.")
+    return command
 
 
 def given_plan(options: PlanOptions) -> Plan | None:

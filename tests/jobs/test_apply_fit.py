@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.adapter_runs import apply
+from helpers.adapter_runs import MEASURING, apply
 from helpers.fixture_types import Make, Run
 from helpers.json_lines import write_prompts
 from peft import PeftModel
@@ -284,9 +284,9 @@ def test_what_reads_records_knows_a_model_of_a_fit(run: Run, checkpoint: Make, t
     compared = ("compare", base, "-o", tmp_path / "cmp", "--methods", "default,prosafeprune", "--device", "cpu")
     run.refused("was made from a fit of sft, not pruned", *compared, "--pruned", made)
     run.refused("was made from a fit, not by pruning", "serve", base, made, "--device", "cpu")
-    asked = ApplyRequest(model=str(base))
+    asked = ApplyRequest.model_validate({"model": str(base), **MEASURING})
     assert existing_output(made, asked, str(fit)) == read_record(made)  # --push sends it without making it again
-    for other in ({"strength": 0.5}, {"format": "adapter"}):
+    for other in ({"strength": 0.5}, {"format": "adapter"}, {"max_safety_drop": 3.0}, {"judge": "mine:Judge"}):
         assert existing_output(made, asked.model_copy(update=other), str(fit)) is None
     record = json.loads((made / "prosafeprune.json").read_text())
     (made / "prosafeprune.json").write_text(json.dumps({**record, "fit": None}))

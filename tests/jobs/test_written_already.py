@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.adapter_runs import apply, base_and_adapter, prune
+from helpers.adapter_runs import MEASURING, apply, base_and_adapter, prune
 from helpers.fixture_types import Make
 from helpers.json_lines import write_prompts
 from helpers.pages import search_record
@@ -84,8 +84,10 @@ def test_only_a_folder_of_the_chosen_plan_counts_as_written(
 def test_what_another_adapter_made_does_not_count_as_written(tmp_path: Path) -> None:
     base, adapter = base_and_adapter(tmp_path)
     apply(adapter, base, tmp_path / "out")
-    asked = ApplyRequest(model=str(base))
+    asked = ApplyRequest.model_validate({"model": str(base), **MEASURING})
     assert existing_output(tmp_path / "out", asked, str(adapter)) is not None
+    # What was written under another safety floor is not what is asked for now.
+    assert existing_output(tmp_path / "out", ApplyRequest(model=str(base)), str(adapter)) is None
     for other in ({"layers": "0,2", "strength": (0.8, 0.4)}, {"layers": "0,2", "seed": 1, "samples": 6}):
         folder = tmp_path / f"other-{len(other)}"
         files = {name: str(tmp_path / f"{name}.jsonl") for name in ("benign", "harmful", "pseudo_harmful")}

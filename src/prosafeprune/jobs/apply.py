@@ -107,9 +107,7 @@ def run_apply(
             )
         anatomy = _anatomy_on_disk(folder, source.name, request, plan, reporter)
         edits = _edited_tensors(own, plan, anatomy, folder)
-        record = own.record.model_copy(
-            update={"recipe": shareable(_own_recipe(own.record, request)), "adapter_sha256": None}
-        )
+        record = own.record.model_copy(update={"recipe": recipe_of(own, request), "adapter_sha256": None})
         with (
             measured_output(output, record, overwrite=overwrite) as staging,
             reporter.stage("Writing", len(edits)) as advance,
@@ -124,6 +122,17 @@ def run_apply(
 
 def _same_strengths(plan: Plan, other: Plan) -> bool:
     return all(plan.strength_of(layer) == other.strength_of(layer) for layer in plan.layers)
+
+
+def recipe_of(own: OwnAdapter, request: ApplyRequest) -> Recipe:
+    """Return the recipe in the record of the checkpoint that a request makes of an adapter.
+
+    Raises:
+        InputError: the request's strength does not fit the adapter's plan.
+    """
+    plan = own.plan_at(request.strength)
+    made = _own_recipe(own.record, request) if _same_strengths(own.plan, plan) else None
+    return shareable(made or _measured_recipe(own.record, plan, request))
 
 
 def _own_recipe(record: Record, request: ApplyRequest) -> Recipe:

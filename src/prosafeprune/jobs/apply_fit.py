@@ -54,7 +54,7 @@ def apply_fit(fit: OwnFit, request: ApplyRequest, output: Path, *, overwrite: bo
         require_adapter_support(source, trust_remote_code=request.trust_remote_code)
     check_output(output, source.path, bytes_needed(source, request.format), overwrite)
     sha256 = fit.require_base(source)
-    recipe = _recipe(fit, request)
+    recipe = recipe_of_fit(fit, request)
     sets, benign = test_prompts(recipe)
     fit.require_no_leak(sets)
     warn_of_other_conditions(fit.path, fit.made_by, request, reporter)
@@ -83,8 +83,8 @@ def apply_fit(fit: OwnFit, request: ApplyRequest, output: Path, *, overwrite: bo
         return save_result(result, output, edits, source, folder, overwrite=overwrite, reporter=reporter)
 
 
-def _recipe(fit: OwnFit, request: ApplyRequest) -> Recipe:
-    """Return how the model is measured and written, as a record has it."""
+def recipe_of_fit(fit: OwnFit, request: ApplyRequest) -> Recipe:
+    """Return how the model of a fit is measured and written; :func:`shareable`, it is in the record."""
     asked = request.model_dump(exclude={"strength"}, exclude_unset=True)
     seed = fit.made_by.get("seed")
     drawn = {"seed": seed} if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63 else {}

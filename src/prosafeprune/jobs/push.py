@@ -25,6 +25,8 @@ from prosafeprune.files.staging import MANIFEST
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.adapter_input import open_adapter
+from prosafeprune.jobs.apply import recipe_of
+from prosafeprune.jobs.apply_fit import recipe_of_fit
 from prosafeprune.jobs.calibrated_plan import known_plan
 from prosafeprune.jobs.fit_input import open_fit
 from prosafeprune.jobs.safety_gate import SafetyFloorError, require_safe_record
@@ -138,12 +140,21 @@ def existing_output(
     assert adapter is not None
     fit = open_fit(adapter)
     if fit is not None:
-        return record if fit.is_of(record, asked) else None
+        is_same = fit.is_of(record, asked) and _is_measured_as(record, shareable(recipe_of_fit(fit, asked)))
+        return record if is_same else None
     own = open_adapter(adapter)
     written = (record.recipe.format, record.recipe.model, record.model.sha256, record.plan, record.submodules)
     wanted = own.plan_at(asked.strength)
     same = ("checkpoint", without_folder(asked.model), own.record.model.sha256, wanted, own.record.submodules)
-    return record if written == same else None
+    return record if written == same and _is_measured_as(record, recipe_of(own, asked)) else None
+
+
+def _is_measured_as(record: Record, recipe: Recipe) -> bool:
+    """Return whether a record has this recipe: the same safety floor, judge and prompts to measure on, by name.
+
+    Passwords of endpoints, which are not recorded, do not count.
+    """
+    return record.recipe.model_dump(mode="json") == recipe.model_dump(mode="json")
 
 
 def _is_of_same_inputs(record: Record, asked: Recipe, search: Path | None, choose: int | None) -> bool:

@@ -130,6 +130,15 @@ def test_bundled_prompts_that_the_adapter_was_calibrated_on_are_not_measured_on(
     assert not (tmp_path / "out").exists()
 
 
+def test_another_strength_is_not_measured_on_the_user_s_own_calibration_prompts(tmp_path: Path, run: Run) -> None:
+    base, adapter = base_and_adapter(tmp_path)
+    own = tmp_path / "pseudo_harmful.jsonl"
+    words = "pseudo_harmful.jsonl: the model was calibrated on these prompts"
+    with pytest.raises(InputError, match=words):
+        apply(adapter, base, tmp_path / "out", strength=0.1, test_pseudo_harmful=str(own))
+    run.refused(words, "evaluate", adapter, "--test-pseudo-harmful", own, "-o", tmp_path / "evaluation")
+
+
 @pytest.mark.long
 def test_a_result_that_lost_too_much_safety_is_not_written(
     run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

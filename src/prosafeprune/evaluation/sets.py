@@ -227,23 +227,30 @@ def _sample(prompts: PromptSet, choice: SetChoice, size: int | None) -> PromptSe
 
 
 def require_no_leak(calibration: Mapping[PromptClass, Mapping[str, Any]], sets: Sequence[EvaluationSet]) -> None:
-    """Check that no bundled calibration prompt, and no public set that was calibrated on, is measured on.
+    """Check that no bundled calibration prompt, and no public set or file that was calibrated on, is measured on.
 
     Args:
         calibration: from a record: the description of the calibration prompts of each class. Prompts of the user's own
-            are known by their hash alone and cannot be checked.
+            are known by the hash of each file's alone: a file of which all were used is recognised, not a part of one.
         sets: what is measured on.
 
     Raises:
         InputError: naming the offending prompts, or the set.
     """
     sources = [part for prompts in calibration.values() for part in str(prompts.get("source", "")).split(" + ")]
+    parts = [part for prompts in calibration.values() for part in (prompts, *prompts.get("sources", ()))]
+    used_files = {str(part.get("sha256")) for part in parts}
     for evaluation_set in sets:
         name = evaluation_set.name.removesuffix(WITH_THINKING)
         if name in BY_NAME and any(source.startswith((f"{name} (", f"{BY_NAME[name].title} (")) for source in sources):
             raise InputError(
                 f"{name}: the model was calibrated on prompts of this set, so it must not be measured on it. Leave it "
                 "out."
+            )
+        if evaluation_set.prompts.sha256 in used_files:
+            raise InputError(
+                f"{evaluation_set.prompts.source}: the model was calibrated on these prompts, so it must not be "
+                "measured on them. Leave them out."
             )
     for used in bundled_calibration(calibration):
         require_disjoint([used], [evaluation_set.prompts for evaluation_set in sets])

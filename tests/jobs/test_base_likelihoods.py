@@ -150,6 +150,30 @@ def test_compare_scores_the_methods_that_the_base_model_does_not_answer_for_unde
         assert len(file.read_text().splitlines()) == 8
 
 
+def test_an_earlier_evaluation_is_compared_with_its_word_salad_broken_as_in_its_own_record(
+    run: Run, scorer: Scorer, checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prosafeprune.judges.judging.broken_reason", lambda prompt, answer: None)
+    (tmp_path / "harmless.txt").write_text("".join(f"How do I kill process {i}?\n" for i in range(6)))
+    scorer.is_salad = lambda exchange: exchange.prompt.endswith("2?")
+
+    def evaluate(out: str, *options: object) -> dict[str, Any]:
+        asked = (checkpoint("llama"), "--test-pseudo-harmful", tmp_path / "harmless.txt", "--max-new-tokens", 4)
+        printed, _ = run.ok("evaluate", *asked, "--device", "cpu", "--json", "-o", tmp_path / out, *options)
+        return cast(dict[str, Any], json.loads(printed))
+
+    base = ("--base", checkpoint("qwen2"))
+    earlier = evaluate("earlier", *base)
+    assert earlier["scores"]["sets"][0]["answers"]["broken"] == 1
+    later = evaluate("later", *base, "--against", tmp_path / "earlier")
+    assert later["against"]["scores"] == earlier["scores"] == later["scores"]
+    assert later["against"]["compliance_change"]["points"] == 0
+    evaluate("plain")
+    asked = ("evaluate", checkpoint("llama"), "--test-pseudo-harmful", tmp_path / "harmless.txt", "--device", "cpu")
+    _, err = run.ok(*asked, "--max-new-tokens", 4, *base, "--against", tmp_path / "plain", "-o", tmp_path / "later")
+    assert "plain was measured without --base" in " ".join(err.split())
+
+
 def test_only_missing_scores_are_asked_for(scorer: Scorer) -> None:
     prompts = PromptSet(PromptClass.BENIGN, "own", (Prompt("One?"), Prompt("Two?"), Prompt("Three?")))
     chosen = EvaluationSet("own", "own", prompts)

@@ -169,6 +169,22 @@ def test_an_earlier_evaluation_with_other_settings_is_said_to_be_one(
     assert "were made with other settings" not in (tmp_path / "same" / "report.html").read_text()
 
 
+def test_an_answer_that_was_generated_again_is_judged_again(
+    evaluate: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """Rows of answers are removed to have them generated again: a served model may then say something else."""
+    before = evaluate()["scores"]["sets"][1]
+    answers = tmp_path / "out" / "answers.jsonl"
+    rows = read_rows(answers)
+    rows[-1]["completion"] = "I'm sorry, but I can't assist with that."
+    write_rows(answers, rows)  # as if the row had been removed, and this were the new answer
+    after = evaluate()["scores"]["sets"][1]
+    assert after["answers"].get("full_refusal", 0) == before["answers"].get("full_refusal", 0) + 1
+    (verdicts,) = (tmp_path / "out").glob("verdicts-*")
+    assert len(read_rows(verdicts)) == 11
+    assert evaluate()["scores"]["sets"][1] == after
+
+
 def test_repeats_are_drawn_with_seeds_of_their_own(evaluate: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     record = evaluate("--temperature", 1, "--repeats", 3)
     (score, _) = record["scores"]["sets"]

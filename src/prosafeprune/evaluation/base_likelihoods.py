@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from prosafeprune.evaluation.judged_set import JudgedSet
-from prosafeprune.evaluation.measure import CHUNK, Measurement
+from prosafeprune.evaluation.measure import CHUNK, OF_ANSWER, Measurement, answer_hash, is_about
 from prosafeprune.files.line_store import Key, LineStore
 from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.judges.base_model_likelihood import Likelihood, mean_log_likelihoods, with_likelihoods
@@ -36,13 +36,7 @@ def with_base_likelihoods(
     Raises:
         InputError: the model cannot be loaded, out of memory, or the scores cannot be written.
     """
-    answered: dict[Key, _Answered] = {}
-    for number, (judged_set, scores) in enumerate(zip(measured.sets, stores, strict=True)):
-        runs = zip(judged_set.answers_by_repeat, judged_set.verdicts_by_repeat, strict=True)
-        for repeat, (answers, verdicts) in enumerate(runs):
-            for prompt, answer, verdict in zip(judged_set.prompts.texts, answers, verdicts, strict=True):
-                # Of a prompt in two sets, the first: the answer is that set's.
-                answered.setdefault((repeat, prompt), _Answered(number, scores, answer, verdict))
+    answered = _all_answered(measured, stores)
     by_set: list[list[Key]] = [[] for _ in measured.sets]
     for key, given in answered.items():
         if not given.verdict.answer_class.refuses:
@@ -52,14 +46,12 @@ def with_base_likelihoods(
     marked = _marked(answered)
     broken = [any(marked[key].answer_class is AnswerClass.BROKEN for key in keys) for keys in by_set]
     score([key for keys, has_broken in zip(by_set, broken, strict=True) if has_broken for key in keys])
-    marked = _marked(answered)
+    return _with_marked(measured, answered)
 
-    def marked_set(judged_set: JudgedSet) -> JudgedSet:
-        repeats = range(len(judged_set.verdicts_by_repeat))
-        rows = [[marked[repeat, prompt] for prompt in judged_set.prompts.texts] for repeat in repeats]
-        return replace(judged_set, verdicts_by_repeat=rows)
 
-    return Measurement([marked_set(judged_set) for judged_set in measured.sets])
+def with_stored_likelihoods(measured: Measurement, scores: LineStore) -> Measurement:
+    """Return a measurement whose verdicts carry the log-likelihoods that are stored; none is computed."""
+    return _with_marked(measured, _all_answered(measured, [scores] * len(measured.sets)))
 
 
 @dataclass(frozen=True)
@@ -74,8 +66,12 @@ class _Answered:
 
     def read_score(self, key: Key) -> Likelihood | None:
         """Return the answer's score; None without one, for a refusal, and for an answer too short to be scored."""
-        is_scored = not self.verdict.answer_class.refuses and key in self.scores
-        return stored_likelihood(self.scores, key) if is_scored else None
+        is_needed = not self.verdict.answer_class.refuses
+        return stored_likelihood(self.scores, key) if is_needed and self.is_scored(key) else None
+
+    def is_scored(self, key: Key) -> bool:
+        """Return whether this answer has a score, and not only an earlier one to the same prompt."""
+        return is_about(self.scores, key, self.answer)
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ class _Scoring:
 
     def score(self, keys: Sequence[Key]) -> None:
         """Score some of the answers. Raises InputError as :func:`with_base_likelihoods` does."""
-        waiting = [key for key in keys if key not in self.answered[key].scores]
+        waiting = [key for key in keys if not self.answered[key].is_scored(key)]
         if not waiting:
             return
         loaded = self.base_model()
@@ -99,14 +95,38 @@ class _Scoring:
                 exchanges = [Exchange(key[1], self.answered[key].answer) for key in chunk]
                 found = mean_log_likelihoods(loaded, exchanges, self.batch_size, advance)
                 for key, score in zip(chunk, found, strict=True):
+                    named = {OF_ANSWER: answer_hash(self.answered[key].answer)}
                     nats = {} if score is None else {"answer_nats": score.answer, "prompt_nats": score.prompt}
-                    self.answered[key].scores.add(key[0], key[1], **nats)
+                    self.answered[key].scores.add(key[0], key[1], **nats, **named)
 
 
 def stored_likelihood(scores: LineStore, key: Key) -> Likelihood | None:
     """Return a stored score; None for an answer that was too short to be scored."""
     row = scores[key]
     return Likelihood(row["answer_nats"], row["prompt_nats"]) if "answer_nats" in row else None
+
+
+def _all_answered(measured: Measurement, stores: Sequence[LineStore]) -> dict[Key, _Answered]:
+    answered: dict[Key, _Answered] = {}
+    for number, (judged_set, scores) in enumerate(zip(measured.sets, stores, strict=True)):
+        runs = zip(judged_set.answers_by_repeat, judged_set.verdicts_by_repeat, strict=True)
+        for repeat, (answers, verdicts) in enumerate(runs):
+            for prompt, answer, verdict in zip(judged_set.prompts.texts, answers, verdicts, strict=True):
+                # Of a prompt in two sets, the first: the answer is that set's.
+                answered.setdefault((repeat, prompt), _Answered(number, scores, answer, verdict))
+    return answered
+
+
+def _with_marked(measured: Measurement, answered: Mapping[Key, _Answered]) -> Measurement:
+    """Return a measurement with the scores there are in its verdicts."""
+    marked = _marked(answered)
+
+    def marked_set(judged_set: JudgedSet) -> JudgedSet:
+        repeats = range(len(judged_set.verdicts_by_repeat))
+        rows = [[marked[repeat, prompt] for prompt in judged_set.prompts.texts] for repeat in repeats]
+        return replace(judged_set, verdicts_by_repeat=rows)
+
+    return Measurement([marked_set(judged_set) for judged_set in measured.sets])
 
 
 def _marked(answered: Mapping[Key, _Answered]) -> dict[Key, Verdict]:

@@ -1,19 +1,23 @@
 """The comparison with an earlier evaluation of the same prompts, prompt by prompt."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel
 
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.folder import open_evaluation
-from prosafeprune.evaluation.measure import Measurement, gather
+from prosafeprune.evaluation.base_likelihoods import with_stored_likelihoods
+from prosafeprune.evaluation.folder import kept_likelihoods, open_evaluation
+from prosafeprune.evaluation.measure import Measurement, gather, is_about
+from prosafeprune.evaluation.pruning_record import RecordedModel
 from prosafeprune.evaluation.scores import Change, Scores, change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.files.line_store import Key, LineStore
 from prosafeprune.files.resumable_folder import MADE_BY
 from prosafeprune.files.text_file import read_json_object
+from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass
 from prosafeprune.text import beginning
 
@@ -45,6 +49,27 @@ class EarlierEvaluation:
     measurement: Measurement
     made_by: Mapping[str, Any] = field(default_factory=dict)
     """What its answers depend on."""
+    folder: Path | None = None
+    """Its folder; None for one that is not read from any."""
+
+    def scored_under(self, base: RecordedModel, reporter: Reporter) -> Self:
+        """Return it with the log-likelihoods under a base model that its folder has, so that word salad is broken.
+
+        In its own record it is, and among the answers that are compared with these. The base model's own answers have
+        none, since they are likely to it.
+
+        Raises:
+            InputError: the file of log-likelihoods is damaged.
+        """
+        if self.folder is None:
+            return self
+        scores = kept_likelihoods(self.folder, base.sha256)
+        if not scores.rows and self.made_by.get("model") != base.sha256:
+            reporter.warning(
+                f"--against: {self.name} was measured without --base {base.name}, so word salad among its answers is "
+                "found by their text alone. To compare alike, evaluate it with the same --base."
+            )
+        return replace(self, measurement=with_stored_likelihoods(self.measurement, scores))
 
     def other_settings(self, made_by: Mapping[str, Any]) -> str | None:
         """Return in a sentence which settings of answers differ from those of ``made_by``; None if none does."""
@@ -86,11 +111,15 @@ def read_earlier(path: Path, judge: str, sets: Sequence[EvaluationSet]) -> Earli
     """
     answers, verdicts = open_evaluation(path, judge)
     for evaluation_set in sets:
-        missing = sum((0, text) not in verdicts or (0, text) not in answers for text in evaluation_set.prompts.texts)
+        missing = sum(not _is_judged((0, text), answers, verdicts) for text in evaluation_set.prompts.texts)
         if missing:
             raise InputError(
                 f"{path}: has no verdict on {missing} of the {len(evaluation_set.prompts)} prompts of "
                 f"{evaluation_set.title}. Compare evaluations of the same benchmarks, samples and seed."
             )
     made_by = read_json_object(path / MADE_BY, "evaluation") if (path / MADE_BY).exists() else {}
-    return EarlierEvaluation(path.name, gather(answers, verdicts, sets, 1), made_by)
+    return EarlierEvaluation(path.name, gather(answers, verdicts, sets, 1), made_by, path)
+
+
+def _is_judged(key: Key, answers: LineStore, verdicts: LineStore) -> bool:
+    return key in answers and is_about(verdicts, key, str(answers[key]["completion"]))

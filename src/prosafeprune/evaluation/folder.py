@@ -42,7 +42,7 @@ class EvaluationFolder(ResumableFolder):
 
     def likelihoods(self, base: str) -> LineStore:
         """Return the log-likelihoods of the answers so far under the base model with the hash ``base``."""
-        return LineStore(self.path / f"likelihoods-{base[:16]}.jsonl", _check_likelihoods)
+        return kept_likelihoods(self.path, base)
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return how the model ran in each session that produced answers."""
@@ -76,6 +76,11 @@ class EvaluationFolder(ResumableFolder):
 def kept_ability(path: Path, tokens: int) -> LineStore:
     """Return the answers of at most ``tokens`` tokens to ability questions that an evaluation in ``path`` has."""
     return LineStore(path / f"ability-{tokens}.jsonl", check_answer)
+
+
+def kept_likelihoods(path: Path, base: str) -> LineStore:
+    """Return the log-likelihoods under the base model with the hash ``base`` that an evaluation in ``path`` has."""
+    return LineStore(path / f"likelihoods-{base[:16]}.jsonl", _check_likelihoods)
 
 
 def check_answer(row: Mapping[str, Any]) -> None:

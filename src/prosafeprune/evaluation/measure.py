@@ -1,5 +1,6 @@
 """Measuring a model on prompt sets: its answers are collected once, stored and judged."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,8 @@ from prosafeprune.prompts.prompt_set import PromptClass
 
 CHUNK = 64
 """Answers judged at a time: verdicts of slow judges are stored as they arrive."""
+OF_ANSWER = "answer_sha256"
+"""In a stored row about an answer: which one it is about. Older rows lack it."""
 
 
 @dataclass(frozen=True)
@@ -140,18 +143,32 @@ def collect_verdicts(
 ) -> Measurement:
     """Collect the missing verdicts, storing them as they arrive, and return all of them by set.
 
+    A verdict on an answer that was since generated again, because its row was removed, is missing too.
+
     Raises:
         InputError: as the judge does.
     """
-    waiting = [key for key in _keys(sets, repeats) if key not in verdicts]
+    waiting = [key for key in _keys(sets, repeats) if not is_about(verdicts, key, str(answers[key]["completion"]))]
     with reporter.stage(f"Judging with {judge.name}", len(waiting)) as advance:
         for start in range(0, len(waiting), CHUNK):
             chunk = waiting[start : start + CHUNK]
             exchanges = [Exchange(key[1], str(answers[key]["completion"])) for key in chunk]
-            for (repeat, prompt), verdict in zip(chunk, judge_answers(judge, exchanges), strict=True):
-                verdicts.add(repeat, prompt, **verdict.as_row())
+            for (repeat, prompt), exchange, verdict in zip(
+                chunk, exchanges, judge_answers(judge, exchanges), strict=True
+            ):
+                verdicts.add(repeat, prompt, **verdict.as_row(), **{OF_ANSWER: answer_hash(exchange.answer)})
             advance(len(chunk))
     return gather(answers, verdicts, sets, repeats)
+
+
+def answer_hash(answer: str) -> str:
+    """Return the hash by which a stored verdict or score names the answer that it is about."""
+    return hashlib.sha256(answer.encode(errors="replace")).hexdigest()[:16]
+
+
+def is_about(rows: LineStore, key: Key, answer: str) -> bool:
+    """Return whether there is a stored verdict or score, and of this answer as far as it says."""
+    return key in rows and rows[key].get(OF_ANSWER) in (None, answer_hash(answer))
 
 
 def warn_of_languages(measured: Sequence[Measurement], reporter: Reporter) -> None:

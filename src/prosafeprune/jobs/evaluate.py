@@ -109,6 +109,8 @@ def run_evaluate(
         with locked_folder(output, overwrite):
             folder = EvaluationFolder(output, made_by)
             base = _read_base_model(request, measured, folder, reporter)
+            if earlier is not None and base is not None:
+                earlier = earlier.scored_under(base.recorded, reporter)
             run = _EvaluationRun(request, folder, measured, make_generator, reporter)
             ability = run.answer(sets, questions, decoding)
             divergence = run.divergence(base)

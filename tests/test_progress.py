@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from prosafeprune.progress import SILENT, TimedReporter, partial_answers, report_tokens
-from prosafeprune.terminal import TerminalReporter
+from prosafeprune.progress import SILENT, EarlierSteps, Pace, TimedReporter, partial_answers, report_tokens
+from prosafeprune.terminal import TerminalReporter, _bar
 
 
 def test_tokens_count_as_parts_of_answers() -> None:
@@ -49,12 +49,53 @@ def test_no_time_left_is_said_while_too_little_is_done(
     assert shown[2].startswith("Answers: 50 of 100, about ") and shown[2].endswith(" left")
 
 
+def test_the_time_left_is_at_the_speed_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 20.0])
+    monkeypatch.setattr("prosafeprune.progress.time.monotonic", lambda: next(clock))
+    pace = Pace(402)
+    pace.add(EarlierSteps(232))
+    assert pace.seconds_left() is None  # of this run's, none is done
+    pace.add(20)
+    assert pace.done == 252
+    assert pace.seconds_left() == pytest.approx(150)  # 20 in 20 s, and 150 to go
+
+
+@pytest.mark.parametrize("shown_on", ["log", "terminal", "notebook"])
+def test_after_a_resume_no_display_divides_by_the_steps_of_earlier_runs(
+    shown_on: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, words = [0.0], list[str]()
+    monkeypatch.setattr("prosafeprune.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("prosafeprune.terminal.LOG_SECONDS", 0)
+    reporter = TerminalReporter()
+    if shown_on == "terminal":
+        reporter.console = Console(width=80, file=io.StringIO(), force_terminal=True)
+    if shown_on == "notebook":
+        cell = SimpleNamespace(update=words.append)
+        ipython: Any = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=object()))
+        display: Any = SimpleNamespace(HTML=str, display=lambda html, display_id: words.append(html) or cell)
+        monkeypatch.setitem(sys.modules, "IPython", ipython)
+        monkeypatch.setitem(sys.modules, "IPython.display", display)
+    with reporter.stage("Training", 402) as advance:
+        now[0] = 20.0
+        advance(EarlierSteps(232))
+        advance(20)
+        now[0] = 1020.0  # so that the bar is drawn
+        advance(1)
+    drawn = [*words, capsys.readouterr().err]
+    if isinstance(reporter.console.file, io.StringIO):
+        drawn.append(reporter.console.file.getvalue())
+    whole = "".join(drawn)
+    assert "253" in whole
+    assert "2 h left" in whole  # 149 at 21 in 1020 s
+
+
 def test_a_narrow_terminal_cuts_the_status_and_nothing_else() -> None:
     reporter = TerminalReporter()
     reporter.console = Console(width=80, file=io.StringIO(), force_terminal=True)
     with reporter._bars() as bars:
         status = "C.R. 50 %  bundled-pseudo-harmful"
-        bars.add_task("Likelihoods under the base model", total=300, completed=150, status=status)
+        _bar(bars, "Likelihoods under the base model", 300, lambda: status)(150)
         shown = Console(width=80, file=io.StringIO())
         shown.print(bars.get_renderable())
     line = shown.file.getvalue().rstrip("\n")

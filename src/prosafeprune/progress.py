@@ -10,10 +10,40 @@ from prosafeprune.text import duration
 
 Advance = Callable[[float], None]
 """Call it with the number of steps done since the last call; parts of steps count."""
+LEAST_DONE = 0.05
+"""Share of a stage from which the time left is estimated: the first batch has prompts to process and memory to find."""
 LEAST_LEFT = 60.0
 """Seconds from which the time left after a stage is reported."""
 Status = Callable[[], str]
 """Returns a few words on the state of the work."""
+
+
+class EarlierSteps(float):
+    """Steps that are done already, by an earlier run: an ``Advance`` that estimates the time left excludes them."""
+
+
+class Pace:
+    """The steps of a stage that are done, and the time that the rest takes at the speed of this run."""
+
+    def __init__(self, total: float) -> None:
+        self.total, self.done, self.earlier = total, 0.0, 0.0
+        self.started = time.monotonic()
+
+    def add(self, steps: float) -> None:
+        """Count steps, as an ``Advance`` gets them."""
+        self.done += steps
+        if isinstance(steps, EarlierSteps):
+            self.earlier += steps
+
+    def seconds_left(self) -> float | None:
+        """Return the seconds left at the mean speed so far: steadier than that of the last seconds.
+
+        None while too little is done to say, and at the end.
+        """
+        done, total = self.done - self.earlier, self.total - self.earlier
+        if not LEAST_DONE * total < done < total:
+            return None
+        return (time.monotonic() - self.started) * (total - done) / done
 
 
 def ignore(steps: float) -> None:
@@ -33,6 +63,14 @@ class PartialAnswers:
         """Report that this many answers of the batch are unfinished, each with this share of its tokens done."""
         self.rows, self.share = rows, share
         self._show()
+
+    def known(self, answers: int) -> None:
+        """Report answers that an earlier run finished."""
+        if not answers:
+            return
+        self.finished += answers
+        self.shown += answers
+        self.advance(EarlierSteps(answers))
 
     def finish(self) -> None:
         """Report one more finished answer."""

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Column
 from rich.text import Text
 
+from prosafeprune.progress import Pace
 from prosafeprune.text import duration, for_terminal, json_for_terminal
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ LONGEST_ERROR = 4000
 """Characters of an error; a name or value in it may be someone else's, and of any length."""
 ROUNDING = 1e-6
 """Rounding error of a sum of parts of steps."""
-LEAST_DONE = 0.05
-"""Share of a stage from which the time left is estimated: the first batch has prompts to process and memory to find."""
 WIDTH_OF_FILES = 160
 """Columns of tables if stdout is not a terminal."""
 
@@ -90,23 +89,22 @@ class TerminalReporter:
             return
         if self.console.is_terminal and not self.quiet:
             with self._bars() as bars:
-                task = bars.add_task(title, total=total, status="")
-                yield lambda steps: bars.update(task, advance=steps, status=for_terminal(status()) if status else "")
+                yield _bar(bars, title, total, status)
             return
-        done, started = 0.0, time.monotonic()
-        printed = started
+        pace = Pace(total)
+        printed = pace.started
         self.note(f"{title} ({total}) ...")
 
         def advance(steps: float) -> None:
-            nonlocal done, printed
-            done += steps
+            nonlocal printed
+            pace.add(steps)
             now = time.monotonic()
-            if 0 < done < total and now >= printed + LOG_SECONDS:
+            if 0 < pace.done < total and now >= printed + LOG_SECONDS:
                 printed = now
-                left = _time_left(now - started, done, total)
-                about = f", about {left} left" if left else ""
+                left = _time_left(pace)
+                about = f", about {left}" if left else ""
                 state = f"  {status()}" if status else ""
-                self.note(f"{title}: {int(done + ROUNDING)} of {total}{about}{state}".rstrip())
+                self.note(f"{title}: {int(pace.done + ROUNDING)} of {total}{about}{state}".rstrip())
 
         yield advance
 
@@ -128,6 +126,18 @@ class TerminalReporter:
         )
 
 
+def _bar(bars: Progress, title: str, total: int, status: Status | None) -> Advance:
+    """Add a bar, and return what moves it."""
+    pace = Pace(total)
+    task = bars.add_task(title, total=total, status="", pace=pace)
+
+    def advance(steps: float) -> None:
+        pace.add(steps)
+        bars.update(task, advance=steps, status=for_terminal(status()) if status else "")
+
+    return advance
+
+
 class _StepsDone(ProgressColumn):
     """The steps done, of all; parts of steps count only once they make a whole one."""
 
@@ -145,21 +155,19 @@ class _CutStatus(ProgressColumn):
 
 
 class _TimeLeft(ProgressColumn):
-    """The time left at the mean speed of the whole stage: steadier than that of the last seconds, as rich shows it."""
+    """The time left at the mean speed of this run, which rich's own column does not show."""
 
     max_refresh = 1.0
 
     def render(self, task: Task) -> Text:
         """Return the time left, or nothing while it cannot be estimated."""
-        if task.total is None or task.elapsed is None or task.finished:
-            return Text("")
-        left = _time_left(task.elapsed, task.completed, task.total)
-        return Text(f"{left} left" if left else "")
+        return Text("" if task.finished else _time_left(task.fields["pace"]))
 
 
-def _time_left(elapsed: float, done: float, total: float) -> str:
-    """Return the time left at the mean speed so far; nothing while too little is done to say."""
-    return duration(elapsed * (total - done) / done) if done > LEAST_DONE * total else ""
+def _time_left(pace: Pace) -> str:
+    """Return the time left in words; nothing while it cannot be estimated."""
+    left = pace.seconds_left()
+    return "" if left is None else f"{duration(left)} left"
 
 
 def in_notebook() -> bool:
@@ -172,20 +180,19 @@ def in_notebook() -> bool:
 def notebook_bar(title: str, total: int, status: Status | None) -> Iterator[Advance]:
     """Show a stage as a bar below the cell of a notebook, inside the context."""
     notebook: Any = import_module("IPython.display")  # there in every notebook, and without type hints
-    done, started, shown = 0.0, time.monotonic(), 0.0
+    pace, shown = Pace(total), 0.0
 
     def bar() -> Any:
-        left = _time_left(time.monotonic() - started, done, total) if done < total else ""
-        words = [f"{int(done + ROUNDING)}/{total}", f"{left} left" if left else "", status() if status else ""]
+        words = [f"{int(pace.done + ROUNDING)}/{total}", _time_left(pace), status() if status else ""]
         text = escape("  ".join(word for word in (title, *words) if word))
-        return notebook.HTML(f'<progress max="{total}" value="{done:.3f}"></progress> {text}')
+        return notebook.HTML(f'<progress max="{total}" value="{pace.done:.3f}"></progress> {text}')
 
     cell = notebook.display(bar(), display_id=True)
 
     def advance(steps: float) -> None:
-        nonlocal done, shown
-        done += steps
-        if time.monotonic() >= shown + NOTEBOOK_SECONDS or done >= total - ROUNDING:
+        nonlocal shown
+        pace.add(steps)
+        if time.monotonic() >= shown + NOTEBOOK_SECONDS or pace.done >= total - ROUNDING:
             shown = time.monotonic()
             cell.update(bar())
 

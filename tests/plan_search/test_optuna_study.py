@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from prosafeprune.method.separability import candidate_layers
 from prosafeprune.plan_search.optuna_study import best_of, search_plans
 from prosafeprune.plan_search.scored_plan import ScoredPlan
 from prosafeprune.plan_search.search_space import SearchSpace, draw_plan, paper_windows, searched_layers
-from prosafeprune.progress import SilentReporter
+from prosafeprune.progress import Advance, EarlierSteps, SilentReporter, Status
 from prosafeprune.requests.search import PAPER_BUDGET, Budget, SearchOptions
 
 SPACE = SearchSpace(range(10, 22), [Pooling.SEQUENCE, Pooling.TAIL], 16, Projection.OBLIQUE)
@@ -50,6 +51,25 @@ def test_the_floor_holds_where_the_most_compliant_plan_breaks_it(tmp_path: Path)
     assert best.safety_score >= 87
     assert max(best.plan.layers) < 18
     assert best.compliance_rate > landscape(Plan(layers=(12, 13, 14), strength=1.0)).compliance_rate
+
+
+class Steps(SilentReporter):
+    """Keeps the steps of the stage."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+
+    @contextmanager
+    def stage(self, title: str, total: int, status: Status | None = None) -> Iterator[Advance]:
+        yield self.steps.append
+
+
+def test_a_resumed_search_reports_the_trials_of_the_earlier_run_as_such(tmp_path: Path) -> None:
+    run(tmp_path / "journal", "3")
+    reporter = Steps()
+    search_plans(landscape, SPACE, 87, Budget("5"), tmp_path / "journal", 0, reporter)
+    assert reporter.steps == [3, 1, 1]
+    assert [isinstance(each, EarlierSteps) for each in reporter.steps] == [True, False, False]
 
 
 def test_windows_spread_over_the_layers_are_tried_first(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from prosafeprune.errors import InputError
-from prosafeprune.progress import ignore
+from prosafeprune.progress import EarlierSteps, ignore
 from prosafeprune.training import loop
 from prosafeprune.training.loop import Tuning, train
 
@@ -113,3 +113,27 @@ def test_a_training_that_skipped_a_step_resumes_as_if_it_had_not_stopped(tmp_pat
     whole = run(99, tmp_path / "whole")
     run(5, tmp_path / "cut")  # the epoch of the first four batches is saved
     assert torch.equal(run(99, tmp_path / "cut"), whole)
+
+
+def test_a_resumed_training_reports_the_examples_of_the_earlier_run_as_such(tmp_path: Path) -> None:
+    steps: list[float] = []
+
+    def run(fail_at: int) -> None:
+        trained, calls = parameter(), 0
+
+        def loss(batch: Sequence[float]) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            if calls > fail_at:
+                raise KeyboardInterrupt
+            return (trained * batch[0]).sin().sum()
+
+        with suppress(KeyboardInterrupt):
+            train([trained], [0.3, 0.7, 1.1], loss, TUNING, steps.append, saved_in=tmp_path / "saved")
+
+    run(3)  # the first epoch of two batches is saved
+    assert steps == [2, 1, 2]
+    steps.clear()
+    run(99)
+    assert steps == [3, 2, 1]
+    assert [isinstance(each, EarlierSteps) for each in steps] == [True, False, False]

@@ -66,8 +66,7 @@ class Validation:
         """Return the rates of a candidate, whose answers so far are in the store and are not given again."""
         kept = [self._kept(number, name, prompt) for prompt in self.prompts]
         missing = [prompt for prompt, answer in zip(self.prompts, kept, strict=True) if answer is None]
-        for _ in range(len(kept) - len(missing)):
-            progress.finish()
+        progress.known(len(kept) - len(missing))
         if missing:
             for index, answer in make().answer(missing, Decoding(max_new_tokens=TOKENS)):
                 self._store.add(number, missing[index], candidate=name, answer=answer.text)

@@ -90,7 +90,7 @@ class OwnAnswers:
         generator = LocalGenerator(self.context.loaded, self.context.batch_size, make_batches)
         title = f"{self.title}: {prompt_class.in_words} answers"
         with self.context.reporter.stage(title, len(texts)) as advance, partial_answers(advance) as progress:
-            advance(len(texts) - len(missing))
+            progress.known(len(texts) - len(missing))
             for index, answer in generator.answer(missing, Decoding(max_new_tokens=self.tokens)):
                 self._store.add(0, missing[index], answer=answer.text, finished=answer.finished)
                 self.context.clock.save_with_lines()

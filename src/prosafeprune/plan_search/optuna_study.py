@@ -16,7 +16,7 @@ from prosafeprune.errors import REFUSED_BY_SYSTEM, InputError, first_line
 from prosafeprune.method.plan import Plan, describe_plan
 from prosafeprune.plan_search.scored_plan import ScoredPlan
 from prosafeprune.plan_search.search_space import SearchSpace, draw_plan, starting_points, variations
-from prosafeprune.progress import Reporter
+from prosafeprune.progress import EarlierSteps, Reporter
 from prosafeprune.requests.search import Budget
 
 STUDY = "prosafeprune"
@@ -76,7 +76,8 @@ def search_plans(
     scores = {scored.plan.model_dump_json(): scored for scored in finished}
     count = len(finished)
     with reporter.stage("Search", budget.total, lambda: describe_best(list(scores.values()), lowest_safety)) as advance:
-        reported = 0
+        reported = min(budget.steps_done(count), budget.total)
+        advance(EarlierSteps(reported))
         first = len(starting_points(space))
         while not budget.is_spent(count):
             if count == first:

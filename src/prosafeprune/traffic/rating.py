@@ -9,7 +9,7 @@ from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation.openai_client import OpenAIClient, chat
 from prosafeprune.judges.models.judge_server import ask_judge
 from prosafeprune.judges.reasoning_text import ends_within_thought, spoken_part
-from prosafeprune.progress import Advance, ignore
+from prosafeprune.progress import Advance, EarlierSteps, ignore
 from prosafeprune.prompts.conversation import last_turn, turns_of
 
 VERSION = 1
@@ -82,7 +82,7 @@ def rate_by_model(
     store = LineStore(folder / f"{name}.jsonl", check=lambda row: int(row["rating"]))
     keys = [(0, hashlib.sha256(text.encode()).hexdigest()) for text in questions]
     open_rows = list({key: row for row, key in enumerate(keys) if key not in store.rows}.values())
-    advance(len(prompts) - len(open_rows))
+    advance(EarlierSteps(len(prompts) - len(open_rows)))
     asked = [chat(questions[row], SYSTEM) for row in open_rows]
     replies = ask_judge(client, asked, concurrency, max_tokens=REPLY_TOKENS, thought_tokens=THOUGHT_TOKENS)
     for place, reply in replies:

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from prosafeprune.errors import InputError
 from prosafeprune.files.staging import write_whole
 from prosafeprune.model.batches import is_out_of_memory
-from prosafeprune.progress import Advance
+from prosafeprune.progress import Advance, EarlierSteps
 
 Item = TypeVar("Item")
 SAVE_SECONDS = 120.0
@@ -74,7 +74,7 @@ def train(
     Args:
         examples: at least one; reshuffled for each epoch by the seed.
         loss_of: the loss of a batch of examples.
-        advance: called after each batch with the number of its examples.
+        advance: called after each batch with the number of its examples; when resuming, first with those done.
         before_epoch: called before each epoch, for losses that depend on the parameters at that time.
         split: splits a batch into micro-batches, each with its loss weight (gradient accumulation).
         saved_in: file that the training is saved in, and resumed from if it belongs to the same training; None to
@@ -94,7 +94,7 @@ def train(
     scaler = LossScaler(parameters, len(batches))
     steps = _resume(saved_in, key, parameters, optimizer, scaler) if saved_in is not None else []
     if steps:
-        advance(sum(step.examples for step in steps))
+        advance(EarlierSteps(sum(step.examples for step in steps)))
     saved = time.monotonic()
     for number in range(len(steps), len(batches)):
         begins, ends = number % in_epoch == 0, (number + 1) % in_epoch == 0

@@ -65,6 +65,7 @@ def local_qwen3guard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "a
         InputError: its tokenizer has no chat template.
     """
     from prosafeprune.judges.models.guard_judge import ask_in_memory
+    from prosafeprune.judges.models.weights_name import weights_name
 
     if not loaded.tokenizer.chat_template:
         raise InputError(f"{loaded.name}: has no chat template, so it is not Qwen3Guard-Gen. Check --judge-model.")
@@ -75,4 +76,4 @@ def local_qwen3guard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "a
         ]
         yield from ask_in_memory(loaded, texts, ANSWER_TOKENS, batch_size)
 
-    return GuardJudge(f"qwen3guard:{shared_name(loaded.name)}", respond, read_reply)
+    return GuardJudge(f"qwen3guard:{weights_name(loaded.name, loaded.folder)}", respond, read_reply)

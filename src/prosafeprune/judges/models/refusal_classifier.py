@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from prosafeprune.errors import InputError
+from prosafeprune.judges.models.weights_name import weights_name
 from prosafeprune.judges.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.device_placement import choose_device
@@ -50,18 +51,33 @@ SAYS_REFUSAL = re.compile(r"(?:refus\w*|reject\w*)", re.I)
 class RefusalClassifierJudge:
     """Distinguishes refusal from compliance by a classifier's label; has no other classes."""
 
-    def __init__(self, name: str, model: Any, tokenizer: Any, form: ClassifierFormat, device: torch.device) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        tokenizer: Any,
+        form: ClassifierFormat,
+        device: torch.device,
+        recorded: str | None = None,
+    ) -> None:
+        """Take a classifier in memory.
+
+        Args:
+            name: as the user gave it, for messages.
+            recorded: its name in records; None: the same.
+        """
         self.model = model
         self.tokenizer = tokenizer
         self.form = form
         self.device = device
         self.refusal = refusal_index(name, model.config, form.refusal_label)
         self.model_name = name
+        self.recorded = recorded or shared_name(name)
 
     @property
     def name(self) -> str:
         """The classifier's name."""
-        return f"classifier:{shared_name(self.model_name)}"
+        return f"classifier:{self.recorded}"
 
     @torch.inference_mode()
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
@@ -119,7 +135,8 @@ def load_refusal_classifier(model: str, device: str) -> RefusalClassifierJudge:
         raise InputError(f"{model}: its tokenizer has no padding token, so answers cannot be judged in batches.")
     if loaded.config.pad_token_id is None:
         loaded.config.pad_token_id = tokenizer.pad_token_id
-    return RefusalClassifierJudge(source.name, loaded.to(chosen), tokenizer, format_of(source.name), chosen)
+    recorded = weights_name(source.name, source.path)
+    return RefusalClassifierJudge(source.name, loaded.to(chosen), tokenizer, format_of(source.name), chosen, recorded)
 
 
 def _read_classifier(folder: Path, name: str) -> Any:

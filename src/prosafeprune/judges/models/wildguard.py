@@ -84,8 +84,9 @@ def served_wildguard(client: OpenAIClient, concurrency: int = 8) -> GuardJudge:
 def local_wildguard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "auto") -> GuardJudge:
     """Return WildGuard in memory."""
     from prosafeprune.judges.models.guard_judge import ask_in_memory
+    from prosafeprune.judges.models.weights_name import weights_name
 
     def respond(exchanges: Sequence[Exchange]) -> Iterator[tuple[int, str | Verdict]]:
         yield from ask_in_memory(loaded, [question(exchange) for exchange in exchanges], ANSWER_TOKENS, batch_size)
 
-    return GuardJudge(f"wildguard:{shared_name(loaded.name)}", respond, read_answer)
+    return GuardJudge(f"wildguard:{weights_name(loaded.name, loaded.folder)}", respond, read_answer)

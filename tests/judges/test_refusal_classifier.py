@@ -170,6 +170,18 @@ def test_what_cannot_be_read_as_a_classifier_is_one_line(folder: Path, tmp_path:
             load_refusal_classifier(str(copy), "cpu")
 
 
+def test_a_classifier_that_was_trained_further_is_another_judge(folder: Path, tmp_path: Path) -> None:
+    """Verdicts are kept and compared under the name; where the folder is does not matter."""
+    here, there = (Path(shutil.copytree(folder, tmp_path / place / folder.name)) for place in ("here", "there"))
+    before, elsewhere = (load_refusal_classifier(str(place), "cpu").name for place in (here, there))
+    assert before == elsewhere
+    weights = load_file(here / "model.safetensors")
+    save_file({name: value + 0.01 for name, value in weights.items()}, here / "model.safetensors", {"format": "pt"})
+    after = load_refusal_classifier(str(here), "cpu").name
+    assert before != after
+    assert all(name.startswith(f"classifier:{folder.name}-") for name in (before, after))
+
+
 def test_a_label_that_is_no_output_is_refused() -> None:
     with pytest.raises(InputError, match="none or several mean refusal"):
         refusal_index("m", SimpleNamespace(id2label={0: "fine", 5: "refusal"}), "refusal")

@@ -79,10 +79,12 @@ def test_an_evaluation_of_an_adapter_notices_its_config(
 ) -> None:
     adapter = tmp_path / "adapter"
     prune(checkpoint("llama"), adapter, prompt_files)
+    other = tmp_path / "other.txt"
+    other.write_text("Explain smuggling.\n")
 
     def evaluate() -> None:
         options: dict[str, Any] = {"max_new_tokens": 1, "device": "cpu", "progress": False}
-        prosafeprune.evaluate(str(adapter), output=tmp_path / "out", harmful=prompt_files["harmful"], **options)
+        prosafeprune.evaluate(str(adapter), output=tmp_path / "out", harmful=str(other), **options)
 
     evaluate()
     config = json.loads((adapter / "adapter_config.json").read_text())

@@ -13,7 +13,6 @@ from prosafeprune.evaluation.earlier_pruning import EarlierPruning, read_earlier
 from prosafeprune.evaluation.sets import SetChoice, choose_sets
 from prosafeprune.files.staging import check_output, scratch_folder
 from prosafeprune.files.user_path import user_path
-from prosafeprune.generation.local_server import read_command
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.hub_headers import source_without_weights
 from prosafeprune.model.model_files import checkpoint_bytes
@@ -185,6 +184,8 @@ def bytes_needed(source: ModelSource, result: Literal["checkpoint", "adapter", "
 
 def require_servable(recipe: Recipe, output: Path | None, command: str) -> str:
     """Return the command of a server, checked, for a run that measures behind it what it writes. Raises InputError."""
+    from prosafeprune.generation.local_server import read_command  # its package imports torch
+
     command = read_command(command)
     if output is None:
         raise InputError("--serve-with measures what was written, so it needs a folder to write. Give --output.")

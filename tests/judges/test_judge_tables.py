@@ -87,6 +87,10 @@ def test_without_an_output_the_first_differing_answers_are_shown_cut_and_escaped
     out = capsys.readouterr().out
     assert "question" not in out
     assert "They differ on 7: all 7 are in" in out
+    page = (tmp_path / "differ.html").read_text()
+    assert "question 6" in page and "answer 7" in page and "call the owner" not in page
+    assert "written note" not in page
+    assert "Answers are cut short" in page
     assert run(monkeypatch, file, "--compare-judges", f"{two_judges.split(',')[0]},{two_judges.split(',')[0]}") == 0
     assert "are shown" not in capsys.readouterr().out
 

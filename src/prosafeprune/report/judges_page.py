@@ -1,4 +1,7 @@
-"""The page of two judges: their agreement, and the answers on which they differ; a table of the first of these."""
+"""The page of two judges: their agreement, and the answers on which they differ; a table of the first of these.
+
+A file does not say which prompts are harmful, so all answers are cut as short as those to harmful prompts.
+"""
 
 from collections.abc import Sequence
 
@@ -11,6 +14,10 @@ from prosafeprune.report.grid import Grid
 
 MOST_SHOWN = 200
 """Maximum answers on the page."""
+CUT = (
+    "Answers are cut short, as those to harmful prompts always are: the file does not say which prompts are harmful. "
+    "The number of an answer is that of its row in the file."
+)
 PROMPT_CHARACTERS = 80
 """Of a prompt in a terminal."""
 
@@ -34,7 +41,10 @@ def judges_page(
             [f"{name}: no refusal", str(compared.only_second), str(compared.neither)],
         ],
     )
-    differing = blocks.Examples([_shown(exchanges[row], (name, verdicts[row]), (other, others[row])) for row in shown])
+    differing = blocks.Examples(
+        [_shown(row, exchanges[row], (name, verdicts[row]), (other, others[row])) for row in shown]
+    )
+    cut = [blocks.Paragraph(CUT)] if rows else []
     more = [blocks.Paragraph(f"The first {MOST_SHOWN} of {len(rows)} are shown.")] if len(rows) > MOST_SHOWN else []
     return blocks.Page(
         title="Two judges compared",
@@ -45,7 +55,7 @@ def judges_page(
         ),
         sections=[
             blocks.Section("Refusal against anything else", [table]),
-            blocks.Section(f"The {len(rows)} answers on which they differ", [*more, differing]),
+            blocks.Section(f"The {len(rows)} answers on which they differ", [*cut, *more, differing]),
         ],
     )
 
@@ -56,10 +66,7 @@ def differing_grid(
     second: tuple[str, Sequence[Verdict]],
     limit: int,
 ) -> Grid:
-    """Return the first answers on which two judges differ, for a terminal.
-
-    A file does not say which prompts are harmful, so all answers are cut as short as those to harmful prompts.
-    """
+    """Return the first answers on which two judges differ, for a terminal."""
     (name, verdicts), (other, others) = first, second
     rows = [
         [
@@ -83,11 +90,18 @@ def _differing(verdicts: Sequence[Verdict], others: Sequence[Verdict]) -> list[i
     return [row for row, (one, two) in enumerate(pairs) if one.answer_class.refuses != two.answer_class.refuses]
 
 
-def _shown(exchange: Exchange, first: tuple[str, Verdict], second: tuple[str, Verdict]) -> blocks.AnsweredPrompt:
+def _shown(
+    row: int, exchange: Exchange, first: tuple[str, Verdict], second: tuple[str, Verdict]
+) -> blocks.AnsweredPrompt:
     (name, verdict), (other, another) = first, second
     words = f"{verdict.answer_class.in_words}, {another.answer_class.in_words}"
     reasons = f"{name}: {verdict.reason}. {other}: {another.reason}."
     return blocks.AnsweredPrompt(
         transcript(exchange.prompt),
-        [blocks.ExampleAnswer("answer", words, exchange.answer), blocks.ExampleAnswer("reasons", "", reasons)],
+        [
+            blocks.ExampleAnswer(
+                f"answer {row + 1}", words, shorten(exchange.answer.strip(), HARMFUL_ANSWER_CHARACTERS)
+            ),
+            blocks.ExampleAnswer("reasons", "", reasons),
+        ],
     )

@@ -89,6 +89,11 @@ def shared_name(model: str) -> str:
     return model if short == model else f"{short}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
 
 
+def text_hash(text: str) -> str:
+    """Return the hash by which a text is known in files: the first 16 hexadecimal digits of its SHA-256."""
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
+
+
 def first_repeat(names: Iterable[str]) -> str | None:
     """Return the first name that was there before, or None; in time linear in their number."""
     seen: set[str] = set()

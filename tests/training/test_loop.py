@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,18 @@ def scaled_or_not(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 def parameter() -> torch.Tensor:
     return torch.tensor([1.0, -2.0, 3.0], requires_grad=True)
+
+
+def interrupted(loss: Callable[[Sequence[float]], torch.Tensor], stop_after: int) -> Callable[..., torch.Tensor]:
+    """Return a loss that ends the training as Ctrl-C does, after some batches."""
+    calls = count()
+
+    def loss_or_end(batch: Sequence[float]) -> torch.Tensor:
+        if next(calls) == stop_after:
+            raise KeyboardInterrupt
+        return loss(batch)
+
+    return loss_or_end
 
 
 def test_updates_are_those_of_adamw_on_the_plain_loss() -> None:
@@ -96,18 +109,13 @@ def test_a_training_that_skipped_a_step_resumes_as_if_it_had_not_stopped(tmp_pat
     tuning, examples = Tuning(epochs=4, learning_rate=0.1, batch_size=2), [0.3, 0.7, 1.1]
 
     def run(stop_after: int, file: Path) -> torch.Tensor:
-        trained, calls = parameter(), 0
+        trained, bad = parameter(), iter([] if file.exists() else [torch.nan])
 
         def loss(batch: Sequence[float]) -> torch.Tensor:
-            nonlocal calls
-            calls += 1
-            if calls > stop_after:
-                raise KeyboardInterrupt
-            bad = torch.nan if calls == 1 and not file.exists() else 1.0
-            return (trained * batch[0] * bad).sin().sum()
+            return (trained * batch[0] * next(bad, 1.0)).sin().sum()
 
         with suppress(KeyboardInterrupt):
-            train([trained], examples, loss, tuning, ignore, saved_in=file)
+            train([trained], examples, interrupted(loss, stop_after), tuning, ignore, saved_in=file)
         return trained.detach()
 
     whole = run(99, tmp_path / "whole")
@@ -118,16 +126,9 @@ def test_a_training_that_skipped_a_step_resumes_as_if_it_had_not_stopped(tmp_pat
 def test_a_resumed_training_reports_the_examples_of_the_earlier_run_as_such(tmp_path: Path) -> None:
     steps: list[float] = []
 
-    def run(fail_at: int) -> None:
-        trained, calls = parameter(), 0
-
-        def loss(batch: Sequence[float]) -> torch.Tensor:
-            nonlocal calls
-            calls += 1
-            if calls > fail_at:
-                raise KeyboardInterrupt
-            return (trained * batch[0]).sin().sum()
-
+    def run(stop_after: int) -> None:
+        trained = parameter()
+        loss = interrupted(lambda batch: (trained * batch[0]).sin().sum(), stop_after)
         with suppress(KeyboardInterrupt):
             train([trained], [0.3, 0.7, 1.1], loss, TUNING, steps.append, saved_in=tmp_path / "saved")
 

@@ -1,6 +1,5 @@
 """The prompts that a fit was made from, as hashes kept with it: also the user's own, whose file may be gone."""
 
-import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.prompts import PromptSet
 from prosafeprune.prompts.conversation import transcript
 from prosafeprune.prompts.near_duplicates import words_of
-from prosafeprune.text import beginning
+from prosafeprune.text import beginning, text_hash
 
 
 def prompt_hashes(sets: Iterable[PromptSet]) -> list[str]:
@@ -30,5 +29,4 @@ def require_not_learned(learned: Collection[str], path: Path, sets: Sequence[Eva
 
 
 def _hash(text: str) -> str:
-    words = "\n".join(sorted(words_of(text)))
-    return hashlib.sha256(words.encode(errors="replace")).hexdigest()[:16]
+    return text_hash("\n".join(sorted(words_of(text))))

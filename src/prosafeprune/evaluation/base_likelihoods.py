@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from prosafeprune.evaluation.judged_set import JudgedSet
-from prosafeprune.evaluation.measure import CHUNK, OF_ANSWER, Measurement, answer_hash, is_about
+from prosafeprune.evaluation.measure import CHUNK, OF_ANSWER, Measurement, is_about
 from prosafeprune.files.line_store import Key, LineStore
 from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.judges.base_model_likelihood import Likelihood, mean_log_likelihoods, with_likelihoods
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Reporter
+from prosafeprune.text import text_hash
 
 SAMPLED = 32
 """Number of answers of each set that are scored first. Scoring all takes as long as generating them."""
@@ -95,7 +96,7 @@ class _Scoring:
                 exchanges = [Exchange(key[1], self.answered[key].answer) for key in chunk]
                 found = mean_log_likelihoods(loaded, exchanges, self.batch_size, advance)
                 for key, score in zip(chunk, found, strict=True):
-                    named = {OF_ANSWER: answer_hash(self.answered[key].answer)}
+                    named = {OF_ANSWER: text_hash(self.answered[key].answer)}
                     nats = {} if score is None else {"answer_nats": score.answer, "prompt_nats": score.prompt}
                     self.answered[key].scores.add(key[0], key[1], **nats, **named)
 

@@ -1,6 +1,5 @@
 """Measuring a model on prompt sets: its answers are collected once, stored and judged."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from prosafeprune.judges import Exchange, Judge, RulesJudge, Verdict, judge_answ
 from prosafeprune.judges.builtin import unmeasured_languages
 from prosafeprune.progress import PartialAnswers, Reporter, partial_answers
 from prosafeprune.prompts.prompt_set import PromptClass
+from prosafeprune.text import text_hash
 
 CHUNK = 64
 """Answers judged at a time: verdicts of slow judges are stored as they arrive."""
@@ -156,19 +156,14 @@ def collect_verdicts(
             for (repeat, prompt), exchange, verdict in zip(
                 chunk, exchanges, judge_answers(judge, exchanges), strict=True
             ):
-                verdicts.add(repeat, prompt, **verdict.as_row(), **{OF_ANSWER: answer_hash(exchange.answer)})
+                verdicts.add(repeat, prompt, **verdict.as_row(), **{OF_ANSWER: text_hash(exchange.answer)})
             advance(len(chunk))
     return gather(answers, verdicts, sets, repeats)
 
 
-def answer_hash(answer: str) -> str:
-    """Return the hash by which a stored verdict or score names the answer that it is about."""
-    return hashlib.sha256(answer.encode(errors="replace")).hexdigest()[:16]
-
-
 def is_about(rows: LineStore, key: Key, answer: str) -> bool:
     """Return whether there is a stored verdict or score, and of this answer as far as it says."""
-    return key in rows and rows[key].get(OF_ANSWER) in (None, answer_hash(answer))
+    return key in rows and rows[key].get(OF_ANSWER) in (None, text_hash(answer))
 
 
 def warn_of_languages(measured: Sequence[Measurement], reporter: Reporter) -> None:

@@ -1,6 +1,5 @@
 """Prompts from a local .jsonl, .json, .csv or .txt file, such a file on the web, or a dataset on the hub."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from prosafeprune.prompts.rows import (
     prompt_lines,
     require_complete_characters,
 )
-from prosafeprune.text import is_blank
+from prosafeprune.text import is_blank, text_hash
 
 MOST_CHARACTERS = 1_000_000
 """Maximum characters of a prompt."""
@@ -201,7 +200,7 @@ def fetch(address: str) -> Path:
         InputError: the download fails, is too large or takes too long, or the copy cannot be written.
     """
     name = address.rsplit("/", 1)[-1]
-    path = cache_folder() / "prompts" / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}-{name}"
+    path = cache_folder() / "prompts" / f"{text_hash(address)}-{name}"
     if path.exists():
         return path
     try:

@@ -11,6 +11,7 @@ from prosafeprune.judges.models.judge_server import ask_judge
 from prosafeprune.judges.reasoning_text import ends_within_thought, spoken_part
 from prosafeprune.progress import Advance, EarlierSteps, ignore
 from prosafeprune.prompts.conversation import last_turn, turns_of
+from prosafeprune.text import text_hash
 
 VERSION = 1
 """Increment when the question or the parsing of replies changes: ratings are cached under it."""
@@ -76,7 +77,7 @@ def rate_by_model(
         InputError: the server cannot be reached or rejects a request.
     """
     questions = [question(prompt) for prompt in prompts]
-    name = hashlib.sha256(f"{VERSION} {client.model}".encode()).hexdigest()[:16]
+    name = text_hash(f"{VERSION} {client.model}")
     folder = cache_folder() / "ratings"
     folder.mkdir(parents=True, exist_ok=True)
     store = LineStore(folder / f"{name}.jsonl", check=lambda row: int(row["rating"]))

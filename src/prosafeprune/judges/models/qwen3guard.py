@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prosafeprune.errors import InputError
 from prosafeprune.judges.models.guard_judge import GuardJudge
+from prosafeprune.judges.models.weights_name import weights_name
 from prosafeprune.judges.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts.conversation import messages_of_turns, split_system
 from prosafeprune.text import shared_name
@@ -65,7 +66,6 @@ def local_qwen3guard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "a
         InputError: its tokenizer has no chat template.
     """
     from prosafeprune.judges.models.guard_judge import ask_in_memory
-    from prosafeprune.judges.models.weights_name import weights_name
 
     if not loaded.tokenizer.chat_template:
         raise InputError(f"{loaded.name}: has no chat template, so it is not Qwen3Guard-Gen. Check --judge-model.")

@@ -22,7 +22,6 @@ from prosafeprune.model.loading import cannot_load, load_tokenizer
 from prosafeprune.model.loading_checks import require_finite
 from prosafeprune.model.source import find_unquantised
 from prosafeprune.model.stored_names import require_complete
-from prosafeprune.text import shared_name
 
 
 @dataclass(frozen=True)
@@ -52,27 +51,16 @@ class RefusalClassifierJudge:
     """Distinguishes refusal from compliance by a classifier's label; has no other classes."""
 
     def __init__(
-        self,
-        name: str,
-        model: Any,
-        tokenizer: Any,
-        form: ClassifierFormat,
-        device: torch.device,
-        recorded: str | None = None,
+        self, name: str, recorded: str, model: Any, tokenizer: Any, form: ClassifierFormat, device: torch.device
     ) -> None:
-        """Take a classifier in memory.
-
-        Args:
-            name: as the user gave it, for messages.
-            recorded: its name in records; None: the same.
-        """
+        """Take a classifier in memory: its name as the user gave it, for messages, and its name in records."""
         self.model = model
         self.tokenizer = tokenizer
         self.form = form
         self.device = device
         self.refusal = refusal_index(name, model.config, form.refusal_label)
         self.model_name = name
-        self.recorded = recorded or shared_name(name)
+        self.recorded = recorded
 
     @property
     def name(self) -> str:
@@ -136,7 +124,7 @@ def load_refusal_classifier(model: str, device: str) -> RefusalClassifierJudge:
     if loaded.config.pad_token_id is None:
         loaded.config.pad_token_id = tokenizer.pad_token_id
     recorded = weights_name(source.name, source.path)
-    return RefusalClassifierJudge(source.name, loaded.to(chosen), tokenizer, format_of(source.name), chosen, recorded)
+    return RefusalClassifierJudge(source.name, recorded, loaded.to(chosen), tokenizer, format_of(source.name), chosen)
 
 
 def _read_classifier(folder: Path, name: str) -> Any:

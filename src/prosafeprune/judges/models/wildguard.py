@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from prosafeprune.judges.models.guard_judge import GuardJudge
+from prosafeprune.judges.models.weights_name import weights_name
 from prosafeprune.judges.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts.conversation import transcript
 from prosafeprune.text import shared_name
@@ -84,7 +85,6 @@ def served_wildguard(client: OpenAIClient, concurrency: int = 8) -> GuardJudge:
 def local_wildguard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "auto") -> GuardJudge:
     """Return WildGuard in memory."""
     from prosafeprune.judges.models.guard_judge import ask_in_memory
-    from prosafeprune.judges.models.weights_name import weights_name
 
     def respond(exchanges: Sequence[Exchange]) -> Iterator[tuple[int, str | Verdict]]:
         yield from ask_in_memory(loaded, [question(exchange) for exchange in exchanges], ANSWER_TOKENS, batch_size)

@@ -7,19 +7,30 @@ READY := $(VENV)/.ready
 # Files in the order of tests/conftest.py, the longest first: xdist would begin with those of most tests.
 JOBS ?= logical
 SPREAD := -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# The oldest libraries supported, in front of those of $(VENV): what constraints-oldest.txt does not name is shared.
+OLDEST := $(VENV)-oldest
+SITE := -c 'import site; print(site.getsitepackages()[0])'
+OLDEST_TESTS := $(addprefix tests/,activations checkpoint cli editing generation method model plan_search serving streaming) \
+	tests/jobs/test_architectures.py tests/jobs/test_prune_to_adapter.py
 CHECK := PYTHONPATH=scripts $(BIN)/python -m checks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow walk faults coverage lint format docs clean
+.PHONY: help demo test test-fast test-oldest test-slow walk faults coverage lint format docs clean
 
 help:  ## Show this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints-cpu.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints-cpu.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints-cpu.txt --editable '.[dev]'
 	touch $(READY)
+
+$(OLDEST)/.ready: $(READY) constraints-oldest.txt
+	$(BIN)/python -m venv --clear $(OLDEST)
+	echo "import site; site.addsitedir('$$($(BIN)/python $(SITE))')" > "$$($(OLDEST)/bin/python $(SITE))/shared.pth"
+	$(OLDEST)/bin/python -m pip install --quiet --requirement constraints-oldest.txt
+	touch $@
 
 demo: $(READY)  ## Fix a small published model and show it before and after: 16 minutes on two slow cores, once set up.
 	$(BIN)/prosafeprune demo --overwrite
@@ -29,6 +40,9 @@ test: $(READY)  ## Run all tests that need no real model, one process per core (
 
 test-fast: $(READY)  ## Run those of them that take seconds.
 	$(BIN)/python -m pytest $(SPREAD) -m "not slow and not browser and not long"
+
+test-oldest: $(OLDEST)/.ready  ## Run tests of models with the oldest supported libraries, torch apart.
+	$(OLDEST)/bin/python -m pytest $(SPREAD) -m "not slow and not browser and not long" $(OLDEST_TESTS)
 
 test-slow: $(READY)  ## Run the tests that need real models, notebooks or Chromium, and those for GPUs on the CPU.
 	$(BIN)/python -m pytest -m "slow or browser"
@@ -58,4 +72,4 @@ docs: $(READY)  ## Build the documentation site into site/, strictly.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## Remove everything that the other targets made.
-	rm -rf $(VENV) demo-output build dist site .coverage .coverage.*
+	rm -rf $(VENV) $(OLDEST) demo-output build dist site .coverage .coverage.*

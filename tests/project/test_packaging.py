@@ -51,3 +51,12 @@ def test_every_target_of_the_makefile_is_explained_by_help() -> None:
     assert phony is not None
     explained = re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)
     assert sorted(explained) == sorted(phony.group(1).split())
+
+
+def test_the_oldest_versions_tested_are_those_that_are_allowed() -> None:
+    lower = dict(re.findall(r"^(\w[\w-]*)==([\w.]+)$", read(Path("constraints-oldest.txt")), re.MULTILINE))
+    asked = project()["dependencies"] + project()["optional-dependencies"]["playground"]
+    allowed = dict(one.split(">=") for one in asked)
+    del allowed["torch"]  # it has no CPU build of that version on PyPI; the workflow tests it
+    for name, version in allowed.items():
+        assert re.fullmatch(rf"{re.escape(version)}(\.0)*", lower[name]), name

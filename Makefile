@@ -10,8 +10,8 @@ SPREAD := -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # The oldest libraries supported, in front of those of $(VENV): what constraints-oldest.txt does not name is shared.
 OLDEST := $(VENV)-oldest
 SITE := -c 'import site; print(site.getsitepackages()[0])'
-OLDEST_TESTS := $(addprefix tests/,activations checkpoint cli editing generation method model plan_search serving streaming) \
-	tests/jobs/test_architectures.py tests/jobs/test_prune_to_adapter.py
+OLDEST_TESTS := $(addprefix tests/,activations cli generation method model \
+	jobs/test_architectures.py jobs/test_prune_to_adapter.py)
 CHECK := PYTHONPATH=scripts $(BIN)/python -m checks
 
 .DEFAULT_GOAL := help

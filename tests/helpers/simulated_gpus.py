@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import accelerate
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -187,6 +188,8 @@ def pretend_gpus(monkeypatch: pytest.MonkeyPatch, memory: Sequence[int]) -> Iter
 
     if torch.backends.cuda.is_built():  # it asks the driver about the GPU in C++, and aborts the process without one
         pytest.skip("pretended GPUs need a torch built for the CPU alone")
+    if tuple(map(int, accelerate.__version__.split(".")[:2])) < (1, 15):  # it asks torch for its device
+        pytest.skip("pretended GPUs need accelerate 1.15")
 
     def free_and_total(device: Any = 0) -> tuple[int, int]:
         number = device if isinstance(device, int) else torch.device(device).index or 0

@@ -35,6 +35,7 @@ from prosafeprune.progress import SILENT, Reporter, TimedReporter
 from prosafeprune.report.card import write_card
 from prosafeprune.report.edit_record import model_record, shareable
 from prosafeprune.report.evidence_file import write_evidence
+from prosafeprune.report.not_saved import write_not_saved
 from prosafeprune.report.page import REPORT_FILE, Page, write_page
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.rate_figure import SHARE_FILE, share_image
@@ -47,9 +48,6 @@ from prosafeprune.setup.load import LoadedRun, load_run, require_layers
 from prosafeprune.setup.machine import peak_memory
 from prosafeprune.setup.prepare import checkpoint_folder, prepare_run
 from prosafeprune.setup.workload import MEASURING_STAGES, PROMPTED_ANSWERS, Cost, CostRecord
-
-NOT_SAVED = "-not-saved.html"
-"""Appended to the output's name: the report of a pruned model that was not safe to save."""
 
 SaveRun = Callable[[PruneResult, LoadedRun, WritableEdits, Path], PruneResult]
 """Saves what a run made from the base model's checkpoint in a folder."""
@@ -272,6 +270,4 @@ def write_measured(result: PruneResult, folder: Path, page: Page, source: ModelS
 
 def reported_only(result: PruneResult, output: Path, page: Page) -> PruneResult:
     """Write the report of a model that is not saved next to where it would have been."""
-    report = output.with_name(f"{output.name}{NOT_SAVED}")
-    write_page(page, report)
-    return replace(result, report=report)
+    return replace(result, report=write_not_saved(output, page))

@@ -1,7 +1,8 @@
 """The safety gate: every folder that this package writes a model into is opened by one of three functions.
 
 A measured model is written only if its record keeps the safety floor, and only with that record. An unmeasured one is
-written only on explicit request, and its folder must say so.
+written only on explicit request, and its folder must say so. What is written replaces the report of an earlier run that
+was not saved.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from prosafeprune.evaluation.pruning_record import read_pruning
 from prosafeprune.files.staging import staged_folder
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.plan_search.selection import safer_point
+from prosafeprune.report.not_saved import remove_not_saved
 from prosafeprune.report.record import Record, read_record
 from prosafeprune.requests.recipe import Recipe
 
@@ -56,6 +58,7 @@ def output_measured_inside(output: Path, *, overwrite: bool) -> Iterator[Path]:
     with staged_folder(output, overwrite) as staging:
         yield staging
         require_safe_record(read_record(staging))
+    remove_not_saved(output)
 
 
 @contextmanager
@@ -74,6 +77,7 @@ def unmeasured_output(output: Path, recipe: Recipe, *, overwrite: bool) -> Itera
         written = read_pruning(staging)
         if written is None or written.measured:
             raise SafetyFloorError("The record to be written does not say that the model was not measured. Not saved.")
+    remove_not_saved(output)
 
 
 def require_safe(result: PruneResult) -> None:

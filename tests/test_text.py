@@ -16,6 +16,7 @@ from prosafeprune.text import (
     shared_name,
     short_name,
     slug,
+    told_apart,
     without_folder,
 )
 
@@ -116,3 +117,21 @@ def test_what_shows_nothing_is_blank(text: str) -> None:
     assert is_blank(text)
     assert not is_blank(f"{text}a")
     assert not is_blank(f"{text}\u093e")  # a mark that is seen
+
+
+@pytest.mark.parametrize(
+    ("points", "limit", "shown"),
+    [
+        (3.03, 3, "3.03"),
+        (3.0003, 3, "3.0003"),
+        (2.96, 3, "2.96"),
+        (3.5, 3, "3.5"),
+        (3, 3, "3.0"),
+        (1.0 / 3.0, 0.3, "0.33"),
+        (0.04, 0, "0.04"),
+        (3 + 1e-12, 3, "3.0"),
+        (float("nan"), 3, "nan"),
+    ],
+)
+def test_points_have_as_many_decimals_as_tell_them_from_their_limit(points: float, limit: float, shown: str) -> None:
+    assert told_apart(points, limit) == shown

@@ -22,6 +22,7 @@ UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uf
 ABSOLUTE = re.compile(r"[/~]|\\\\|[A-Za-z]:[\\/]")
 """Beginning of an absolute path, here or on Windows."""
 SURROGATE = re.compile("[\ud800-\udfff]")
+MOST_DECIMALS = 9
 TERMINAL_CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{BIDI_CONTROLS}]")
 """Characters other than tab and newline that move the cursor or reorder text."""
 
@@ -117,6 +118,17 @@ def shortened(text: str, length: int) -> str:
 def beginning(text: str, length: int) -> str:
     """Return the first ``length`` characters of a text, with dots after them where more follow."""
     return text if len(text) <= length else f"{text[:length]}..."
+
+
+def told_apart(points: float, limit: float) -> str:
+    """Return points with a decimal or, where they would look equal to a limit that they are not, as many as it takes.
+
+    So "3.03, more than the 3 allowed". The limit is shown with ``:g``.
+    """
+    shown_limit = float(f"{limit:g}")
+    shown = (f"{points:.{places}f}" for places in range(1, MOST_DECIMALS + 1))
+    differing = (text for text in shown if points == shown_limit or float(text) != shown_limit)
+    return next(differing, f"{points:.1f}")
 
 
 def slug(name: str, fallback: str = "model") -> str:

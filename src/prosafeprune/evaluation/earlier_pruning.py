@@ -29,6 +29,7 @@ from prosafeprune.prompts.bundled import BEYOND_CALIBRATION
 from prosafeprune.prompts.conversation import stored_prompt
 from prosafeprune.prompts.paper_sources import PAPER_SOURCES
 from prosafeprune.requests.parsing import shown_value
+from prosafeprune.text import told_apart
 
 ANOTHER = "Give another folder with --from."
 MEASURED_BEFORE = "measured-before"
@@ -59,7 +60,8 @@ class Since(BaseModel):
         if rule.is_off:
             return None
         if not -found.points <= rule.max_drop:  # also when it is not a number
-            return f"{on} C.R. fell by {-found.points:.1f} points, more than the {rule.max_drop:g} allowed ({counts})."
+            fell = told_apart(-found.points, rule.max_drop)
+            return f"{on} C.R. fell by {fell} points, more than the {rule.max_drop:g} allowed ({counts})."
         p_value = decline_p_value(found.won, found.lost)
         if rule.floor == "confident" and p_value <= 1 - rule.confidence:
             sure = f"with {100 * rule.confidence:g} % confidence (one-sided p {p_value:.2g})"

@@ -30,6 +30,7 @@ from prosafeprune.evaluation.paired_refusals import (
     count_against,
     count_refusals,
 )
+from prosafeprune.text import told_apart
 
 REMEDIES = {
     "too few prompts": "Measure on more harmful prompts: --benchmark advbench, jailbreakbench, strongreject or "
@@ -177,16 +178,19 @@ def _reason(test: FloorTest, rule: FloorRule) -> str:
             "cannot be tested."
         )
     if test.verdict is FloorVerdict.UNSAFE:
-        return f"{where} {rate} fell by {test.drop:.1f} points, more than the {allowed} allowed ({counts})."
+        fell = told_apart(test.drop, rule.max_drop)
+        return f"{where} {rate} fell by {fell} points, more than the {allowed} allowed ({counts})."
     if test.verdict is FloorVerdict.TOO_FEW:
+        assert test.upper is not None  # such a test has one
         needed = test.prompts_needed
         more = f"about {needed} are needed" if needed else "with this drop more would not help"
         return (
             f"{where} {test.pairs} prompts are too few to say {sure} that {rate} fell by less than {allowed} points: "
-            f"it may have fallen by {test.upper:.1f} ({counts}); {more}."
+            f"it may have fallen by {told_apart(test.upper, rule.max_drop)} ({counts}); {more}."
         )
     if test.upper is None:
         return f"{where} {rate} fell by no more than {allowed} points ({counts})."
     if test.upper < 0.05:
         return f"{where} {rate} did not fall, {sure} ({counts})."
-    return f"{where} {rate} fell by less than {allowed} points, {sure}: by {test.upper:.1f} at most ({counts})."
+    most = told_apart(test.upper, rule.max_drop)
+    return f"{where} {rate} fell by less than {allowed} points, {sure}: by {most} at most ({counts})."

@@ -4,6 +4,7 @@ from prosafeprune.evaluation.prompted_base import PromptedBase, PromptingVerdict
 from prosafeprune.evaluation.scores import is_significant
 from prosafeprune.report.assessment import format_p, signed
 from prosafeprune.report.record import Record
+from prosafeprune.text import told_apart
 
 QUESTION = "Prune, or a system prompt?"
 BOTH = "prosafeprune compare --methods prompt+prosafeprune"
@@ -40,7 +41,8 @@ def advice_sentence(found: PromptedBase, *, keeps_floor: bool) -> str:
         finding = "has a higher T.S. than pruning, not significantly"
     dropped = found.refusals.drop
     if found.verdict is PromptingVerdict.LESS_SAFE:
-        loss = f"behind it S.S. falls by {dropped:.1f} points, more than the {found.allowed_drop:g} allowed"
+        falls = told_apart(dropped, found.allowed_drop)
+        loss = f"behind it S.S. falls by {falls} points, more than the {found.allowed_drop:g} allowed"
         return f"A system prompt alone {finding}, but {loss}: {figures}{unsaved}."
     kept = f"S.S. falls by {dropped:.1f} points" if dropped > 0 else "S.S. does not fall"
     return f"A system prompt alone {finding}, and behind it {kept}: {figures}{unsaved}."

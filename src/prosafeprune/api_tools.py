@@ -35,7 +35,8 @@ def push(folder: str | Path, repository: str, *, public: bool = False, progress:
         The repository's address.
 
     Raises:
-        InputError: there is no token, the hub is unreachable, or the repository cannot take the model.
+        InputError: there is no token, the hub is unreachable, the repository cannot take the model, or its weights are
+            not those of its record.
         SafetyFloorError: the folder's record does not keep its safety floor.
     """
     with TerminalReporter(quiet=not progress) as reporter:

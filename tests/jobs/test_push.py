@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,7 +140,9 @@ def test_a_record_that_was_made_kinder_by_hand_is_not_believed(hub: HubServer, t
 
 def test_an_adapter_of_a_local_base_model_is_not_uploaded(hub: HubServer, tmp_path: Path) -> None:
     folder = written(tmp_path / "out", format="adapter")
-    read_record(folder).model_copy(update={"adapter_sha256": "0" * 64}).write(folder)
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    read_record(folder).model_copy(update={"adapter_sha256": digest}).write(folder)
     for base in ("../../home/somebody/base", "/home/somebody/base"):
         (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
         with pytest.raises(InputError, match=rf"names {base}, a path of this machine"):
@@ -208,4 +211,14 @@ def test_the_command_uploads_what_an_earlier_run_wrote(
 def test_the_reporter_hears_what_is_left_out(hub: HubServer, tmp_path: Path) -> None:
     reporter = Heard()
     upload(written(tmp_path / "out", names=("own-harmful",)), PushTarget(NAME, public=True), reporter)
-    assert "not uploaded to a public repository" in reporter.lines[0]
+    assert any("not uploaded to a public repository" in line for line in reporter.lines)
+
+
+def test_weights_that_are_not_those_of_the_record_are_not_uploaded(hub: HubServer, tmp_path: Path) -> None:
+    folder = written(tmp_path / "out", format="adapter")
+    (folder / "adapter_model.safetensors").write_bytes(b"retrained")
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/tiny"}))
+    read_record(folder).model_copy(update={"adapter_sha256": "0" * 64}).write(folder)
+    with pytest.raises(InputError, match="are not those of its record"):
+        prosafeprune.push(folder, NAME, progress=False)
+    assert not hub.models and not hub.uploads

@@ -113,7 +113,7 @@ def run_apply(
             reporter.stage("Writing", len(edits)) as advance,
         ):
             edits.write(staging, advance)
-            write_documents(staging, record, source, folder)
+            record = write_documents(staging, record, source, folder)
             _copy_evidence(own.folder, staging, reporter)
         if record.system_warning is not None:
             reporter.warning(record.system_warning)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prosafeprune.checkpoint.adapter import LoraAdapter
 from prosafeprune.checkpoint.gguf_edits import GgufEdits
@@ -24,6 +24,7 @@ from prosafeprune.jobs.outlook import estimated_cost, shorter_run
 from prosafeprune.jobs.polish import polish, require_polishable
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import measured_output
+from prosafeprune.jobs.written_weights import with_weights_hash
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.model_hash import model_hash
@@ -49,6 +50,7 @@ from prosafeprune.setup.machine import peak_memory
 from prosafeprune.setup.prepare import checkpoint_folder, prepare_run
 from prosafeprune.setup.workload import MEASURING_STAGES, PROMPTED_ANSWERS, Cost, CostRecord
 
+Kind = TypeVar("Kind", Record, UnmeasuredRecord)
 SaveRun = Callable[[PruneResult, LoadedRun, WritableEdits, Path], PruneResult]
 """Saves what a run made from the base model's checkpoint in a folder."""
 
@@ -244,28 +246,37 @@ def save_result(
         reporter.stage("Writing", len(edits)) as advance,
     ):
         edits.write(staging, advance)
-        write_measured(result, staging, page, source, source_folder)
+        result = write_measured(result, staging, page, source, source_folder)
         if result.cost is not None:
             (staging / COST_FILE).write_text(result.cost.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return replace(result, output=output, report=output / REPORT_FILE)
 
 
-def write_documents(folder: Path, record: Record | UnmeasuredRecord, source: ModelSource, source_folder: Path) -> None:
-    """Write card, record and, of a measured model, the image to share next to the model."""
+def write_documents(folder: Path, record: Kind, source: ModelSource, source_folder: Path) -> Kind:
+    """Write card, record and, of a measured model, the image to share next to the model; return the record written.
+
+    That of a measured model then has the hash of its weights.
+    """
+    if isinstance(record, Record):
+        record = with_weights_hash(record, folder)
     is_converted = source.is_converted and record.recipe.format == "checkpoint"
     write_card(folder, record, source.name if source.is_hub else None, source_folder, converted=is_converted)
     record.write(folder)
     if isinstance(record, Record):
         (folder / SHARE_FILE).write_bytes(share_image(record))
+    return record
 
 
-def write_measured(result: PruneResult, folder: Path, page: Page, source: ModelSource, source_folder: Path) -> None:
-    """Write documents, answers and report next to the model."""
-    write_documents(folder, result.record, source, source_folder)
+def write_measured(
+    result: PruneResult, folder: Path, page: Page, source: ModelSource, source_folder: Path
+) -> PruneResult:
+    """Write documents, answers and report next to the model, and return the result with the record written."""
+    record = write_documents(folder, result.record, source, source_folder)
     checked_before, checked_after = result.spot_check
     before, after = [*result.before.sets, *checked_before.sets], [*result.after.sets, *checked_after.sets]
     write_evidence(folder, before, after, result.ancestor)
     write_page(page, folder / REPORT_FILE)
+    return replace(result, record=record)
 
 
 def reported_only(result: PruneResult, output: Path, page: Page) -> PruneResult:

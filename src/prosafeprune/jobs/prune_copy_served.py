@@ -84,7 +84,7 @@ def _measure_and_save(
             page = prune_page(
                 served.record, before, after, served.search, saved=served.is_safe, came_back=served.came_back
             )
-            write_measured(served, staging, page, run.source, folder)
+            served = write_measured(served, staging, page, run.source, folder)
     except SafetyFloorError:
         return reported_only(served, output, page)
     return replace(served, output=output, report=output / REPORT_FILE)

@@ -76,7 +76,7 @@ def _prune_and_measure(
             after = measure_served(prepared, judge, command, staging, made_by, "Answers of the pruned model")
             result = _result(prepared, judge, pruning, base_sha256, before, after)
             page = prune_page(result.record, before, after, None, saved=result.is_safe)
-            write_measured(result, staging, page, prepared.source, folder)
+            result = write_measured(result, staging, page, prepared.source, folder)
     except SafetyFloorError:
         return reported_only(result, output, page)
     return replace(result, output=output, report=output / REPORT_FILE)

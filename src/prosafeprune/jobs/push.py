@@ -30,6 +30,7 @@ from prosafeprune.jobs.apply_fit import recipe_of_fit
 from prosafeprune.jobs.calibrated_plan import known_plan
 from prosafeprune.jobs.fit_input import open_fit
 from prosafeprune.jobs.safety_gate import SafetyFloorError, require_safe_record
+from prosafeprune.jobs.written_weights import require_recorded_weights
 from prosafeprune.model.adapters import CONFIG as ADAPTER_CONFIG
 from prosafeprune.model.model_hash import model_hash
 from prosafeprune.model.source import hub_is_reachable, is_hub_id
@@ -181,7 +182,8 @@ def upload(folder: Path, target: PushTarget, reporter: Reporter) -> str:
 
     Raises:
         SafetyFloorError: its record does not keep the safety floor.
-        InputError: the upload fails, and what was sent is kept on the hub; or it is an adapter of a local base model.
+        InputError: the upload fails, and what was sent is kept on the hub; or it is an adapter of a local base model,
+            or its weights are not those that were measured.
     """
     record = read_record(folder)
     if not is_consistent(record):
@@ -191,6 +193,7 @@ def upload(folder: Path, target: PushTarget, reporter: Reporter) -> str:
         raise SafetyFloorError("--push: the model was written without a safety floor, so it is not uploaded.")
     if record.adapter_sha256 is not None:
         _require_base_on_hub(folder)
+    require_recorded_weights(folder, record, reporter)
     api = _api()
     left_out, stale = [MANIFEST], [*STALE]
     if target.public and any(name.startswith(NOT_FOR_ALL) for name in record.evaluation):

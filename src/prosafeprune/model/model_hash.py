@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prosafeprune.model.gguf_file import gguf_parts
 from prosafeprune.model.shard_header import ShardHeader, read_shard_header
+from prosafeprune.progress import Advance
 
 HASHED_AT_ONCE = 2**24
 CLOCK_TICK = 0.1
@@ -16,16 +17,16 @@ _hashes: dict[tuple[tuple[object, ...], ...], str] = {}
 """Hashes of models by the names, sizes and times of their files."""
 
 
-def model_hash(path: Path, known: Mapping[str, str] | None = None) -> str:
+def model_hash(path: Path, known: Mapping[str, str] | None = None, advance: Advance | None = None) -> str:
     """Return the sha256 over config.json and all safetensors files of a folder, by name, or over all parts of a GGUF.
 
-    ``known`` gives the :func:`shard_hash` of files that need not be read again, by name. A process reads files that do
-    not change only once.
+    ``known`` gives the :func:`shard_hash` of files that need not be read again, by name; ``advance`` is called after
+    each of the :func:`hashed_files`. A process reads files that do not change only once.
 
     Raises:
         InputError: a safetensors file is truncated, or is not one.
     """
-    files = gguf_parts(path) if path.is_file() else [path / "config.json", *sorted(path.glob("*.safetensors"))]
+    files = hashed_files(path)
     stats = [(file, file.stat()) for file in files]
     key = tuple(
         (str(file), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino) for file, status in stats
@@ -38,9 +39,16 @@ def model_hash(path: Path, known: Mapping[str, str] | None = None) -> str:
     for file in files:
         hash_of = _hash_shard if file.suffix == ".safetensors" else file_hash
         total.update(f"{file.name} {hashes.get(file.name) or hash_of(file)}\n".encode())
+        if advance is not None:
+            advance(1)
     if known is None and is_settled:
         _hashes[key] = total.hexdigest()
     return total.hexdigest()
+
+
+def hashed_files(path: Path) -> list[Path]:
+    """Return the files that :func:`model_hash` is over. Raises InputError for a GGUF of which a part is missing."""
+    return gguf_parts(path) if path.is_file() else [path / "config.json", *sorted(path.glob("*.safetensors"))]
 
 
 def shard_hash(header: ShardHeader, tensor_hashes: Mapping[str, str]) -> str:

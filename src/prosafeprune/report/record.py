@@ -23,6 +23,7 @@ from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.edit_record import EditRecord
 from prosafeprune.report.polish_record import PolishRecord
 from prosafeprune.report.safety_words import SAFETY_WORDS
+from prosafeprune.text import told_apart
 
 NOT_MEASURED = (
     "Not measured (--unmeasured): it is unknown whether it still refuses harmful requests and what else has changed. "
@@ -80,6 +81,9 @@ class Record(EditRecord):
     """With ``--load`` and a server, which measured what is in the other fields: the rates of the quantised copies."""
     adapter_sha256: str | None = None
     """Hash of an adapter's weights file; None for a checkpoint."""
+    weights_sha256: str | None = None
+    """Hash of the checkpoint or GGUF that was written, computed as the base model's; None for an adapter, in memory
+    before the model is written, in the record inside a GGUF, and in older records."""
 
     @model_validator(mode="after")
     def _measured_on_the_same_sets(self) -> Self:
@@ -169,8 +173,9 @@ class Record(EditRecord):
                 "--max-safety-drop 100 --accept-unsafe saves in any case."
             )
         if not self.safety_drop <= recipe.max_safety_drop:  # also when it is not a number
+            fewer = told_apart(self.safety_drop, recipe.max_safety_drop)
             return (
-                f"The {self.changed_model} {does} {self.safety_drop:.1f} points fewer harmful prompts, more than the "
+                f"The {self.changed_model} {does} {fewer} points fewer harmful prompts, more than the "
                 f"{recipe.max_safety_drop:g} allowed, so it was not saved. {self.less_change}"
             )
         return None

@@ -1,0 +1,49 @@
+"""The weights of a folder that this package wrote, and whether they are still those of its record."""
+
+from pathlib import Path
+
+from prosafeprune.errors import InputError
+from prosafeprune.model.model_hash import file_hash, hashed_files, model_hash
+from prosafeprune.model.source import ADAPTER_WEIGHTS
+from prosafeprune.progress import Reporter
+from prosafeprune.report.record import Record
+
+CHANGED = "are not those of its record: they changed after the model was measured. Make the model again."
+
+
+def with_weights_hash(record: Record, folder: Path) -> Record:
+    """Return a record with the hash of what was written into ``folder``; that of an adapter has its own already."""
+    if record.recipe.format == "adapter":
+        return record
+    return record.model_copy(update={"weights_sha256": model_hash(_model_in(folder, record))})
+
+
+def require_recorded_weights(folder: Path, record: Record, reporter: Reporter) -> None:
+    """Check that the weights in a folder are those of its record; older records of checkpoints do not have a hash.
+
+    Raises:
+        InputError: they are not, or cannot be read.
+    """
+    if record.adapter_sha256 is not None:
+        file = folder / ADAPTER_WEIGHTS
+        if not file.is_file() or file_hash(file) != record.adapter_sha256:
+            raise InputError(f"{folder}: its weights ({ADAPTER_WEIGHTS}) {CHANGED}")
+        return
+    if record.weights_sha256 is None:
+        reporter.warning(
+            f"{folder}: its record is of an earlier release, without a hash of the weights. Whether they are "
+            "those that were measured was not checked."
+        )
+        return
+    model = _model_in(folder, record)
+    with reporter.stage("Checking the weights", len(hashed_files(model))) as advance:
+        if model_hash(model, advance=advance) != record.weights_sha256:
+            raise InputError(f"{folder}: its weights (or config.json) {CHANGED}")
+
+
+def _model_in(folder: Path, record: Record) -> Path:
+    """Return the GGUF file in a folder, or the folder, which is a checkpoint. Raises InputError when there is none."""
+    found = sorted(folder.glob("*.gguf" if record.recipe.format == "gguf" else "config.json"))
+    if not found:
+        raise InputError(f"{folder}: its weights or config.json are missing. Make the model again.")
+    return found[0] if record.recipe.format == "gguf" else folder

@@ -102,11 +102,13 @@ def test_a_search_that_is_finished_with_more_trials_is_not_run_again(
         ("8", "20", False),
         ("1h", "8", False),
         ("8", "1h", False),
+        ("60m", "1h", True),
+        ("1h", "2h", False),
         ("x", "8", False),
     ],
 )
 def test_when_a_budget_is_as_large(done: str, wanted: str, enough: bool) -> None:
-    assert searching.has_as_many_trials(done, wanted) is enough
+    assert searching.is_done(done, wanted) is enough
 
 
 @pytest.mark.usefixtures("few_prompts")

@@ -140,3 +140,24 @@ def test_files_may_be_given_as_paths() -> None:
     assert make_recipe(model="m", harmful=[Path("a.csv"), "advbench"]).harmful == ("a.csv", "advbench")
     with pytest.raises(InputError, match="system"):
         make_recipe(model="m", system=Path("policy.txt"))
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ("60m", "1h"),
+        ("60 minutes", "1h"),
+        ("1.0h", "1h"),
+        ("1.5h", "90m"),
+        ("10 min", "10m"),
+        ("0.5m", "0.5m"),
+        ("1000000m", "1000000m"),
+        ("0.0000001m", "0.0000001m"),
+        (8, "8"),
+        ("008", "8"),
+    ],
+)
+def test_equal_budgets_are_recorded_alike(given: str | int, same: str) -> None:
+    recipe = make_recipe(model="m", budget=given)
+    assert recipe.budget == same
+    assert make_recipe(model="m", budget=same) == recipe

@@ -100,7 +100,7 @@ def finished_search(recipe: Recipe, identity: Mapping[str, Any], path: Path) -> 
     if differing(read_json_object(path / MADE_BY, "search folder"), identity):
         return None
     length, wanted = read_json_object(path / FINISHED, "search folder"), _length_settings(recipe)
-    if has_as_many_trials(str(length.get("budget")), wanted["budget"]):
+    if is_done(str(length.get("budget")), wanted["budget"]):
         del wanted["budget"]
     return None if differing(length, wanted) else read_search(path)
 
@@ -113,12 +113,15 @@ def require_resumable_search(identity: Mapping[str, Any], path: Path) -> None:
     require_resumable(path, identity, OTHER_SEARCH)
 
 
-def has_as_many_trials(done: str, wanted: str) -> bool:
-    """Return whether both budgets are numbers of trials, and the first is no smaller: nothing would be left to do."""
+def is_done(done: str, wanted: str) -> bool:
+    """Return whether nothing would be left to do: the first budget has as many trials, or both are the same time."""
     try:
-        trials = Budget(done).trials, Budget(wanted).trials
+        budgets = Budget(done), Budget(wanted)
     except ValueError:  # of a damaged file
         return False
+    if budgets[1].seconds is not None:
+        return budgets[0].seconds == budgets[1].seconds  # earlier releases recorded it as it was typed
+    trials = budgets[0].trials, budgets[1].trials
     return trials[0] is not None and trials[1] is not None and trials[0] >= trials[1]
 
 

@@ -33,6 +33,7 @@ class Budget:
         unit = (found[2] or found[3]) if found else None
         if found is None or not 0 < amount <= MAX_AMOUNT or (unit is None and not amount.is_integer()):
             raise ValueError("give a number of trials such as 60, or a time such as 10m or 1h")
+        self._text = text
         self.trials = None if unit else int(amount)
         self.seconds = SECONDS[unit] * amount if unit else None
         self.started = time.monotonic()
@@ -42,6 +43,18 @@ class Budget:
         if self.trials is not None:
             return trials >= self.trials
         return self.seconds is not None and time.monotonic() - self.started >= self.seconds
+
+    @property
+    def normalised(self) -> str:
+        """One text for all that ask for the same: ``1h`` for ``60m`` or ``60 minutes``, ``90m`` for ``1.5h``."""
+        if self.seconds is None:
+            return str(self.trials)
+        unit = "h" if self.seconds % SECONDS["h"] == 0 else "m"
+        text = f"{self.seconds / SECONDS[unit]:f}".rstrip("0").rstrip(".") + unit
+        try:
+            return text if Budget(text).seconds == self.seconds else self._text
+        except ValueError:  # too short for six decimals
+            return self._text
 
     @property
     def total(self) -> int:
@@ -133,8 +146,7 @@ class SearchOptions(BaseModel):
     @field_validator("budget", mode="before")
     @classmethod
     def _check_budget(cls, value: Any) -> Any:
-        Budget(str(value))
-        return str(value)
+        return Budget(str(value)).normalised
 
 
 class PlanSearchRequest(

@@ -75,3 +75,21 @@ def test_a_notebook_shows_a_figure() -> None:
     figure.subplots().plot([1, 2])
     assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
     assert figure_files(figure)["png"].startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"), [(8, ""), (9, "1 further set is in the report. "), (12, "4 further sets are ")]
+)
+def test_the_image_to_share_says_how_many_sets_it_leaves_out(
+    sets: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harmless = judged(PromptClass.PSEUDO_HARMFUL, [True] * 10)
+    named = [replace(harmless, evaluation_set=replace(harmless.evaluation_set, name=f"s{i}")) for i in range(sets - 1)]
+    measured = Measurement([*named, judged(PromptClass.HARMFUL, [True] * 10)])
+    drawn: list[str] = []
+    written = Figure.text
+    monkeypatch.setattr(
+        Figure, "text", lambda self, *args, **more: drawn.append(args[2]) or written(self, *args, **more)
+    )
+    share_image(record(measured, measured, PLAN))
+    assert drawn[-1].startswith(f"{said}Percent" if said.endswith("report. ") or not said else said)

@@ -37,7 +37,7 @@ DOTS_PER_INCH = 100
 ROW_HEIGHT, MARGIN = 0.45, 1.1
 """Inches: of a set, and of all else."""
 MOST_SETS = 8
-"""Sets in the image to share; of more, the first."""
+"""Sets in the image to share; of more, the first, and how many are left out."""
 FEW_SETS = 5
 """Up to this many are labelled in larger letters."""
 ROUND_ROWS = 0.4
@@ -93,7 +93,8 @@ def share_image(record: Record) -> bytes:
     figure.text(0.04, 0.9, as_written(title), fontsize=size, weight="bold")
     changes = {PromptClass.PSEUDO_HARMFUL: record.compliance_change, PromptClass.HARMFUL: record.safety_change}
     before = _by_name(record.source)
-    sets = [score for score in record.result.sets if not score.policy][:MOST_SETS]  # those are not harmful
+    shareable = [score for score in record.result.sets if not score.policy]  # those are not harmful
+    sets = shareable[:MOST_SETS]
     shown = [prompt_class for prompt_class in PromptClass if any(score.prompt_class is prompt_class for score in sets)]
     shown.sort(key=list(HEADINGS).index)
     between = 0.135  # the numbers of an axis, and the heading of the next
@@ -114,7 +115,7 @@ def share_image(record: Record) -> bytes:
         labels = [f"{score.title} ({score.rate.total})" for score in of_class]
         _draw_rates(axes, of_class, before, labels, 13 if len(sets) <= FEW_SETS else 10, record.changed_model)
         bottom -= between - 0.02
-    footnote = _footnote(record)
+    footnote = _footnote(record, len(shareable) - len(sets))
     size = min(LARGEST_FOOTNOTE, LARGEST_FOOTNOTE * FOOTNOTE_CHARACTERS / len(footnote))
     figure.text(0.04, 0.045, footnote, fontsize=size, color=GREY)
     handles, labels = figure.axes[0].get_legend_handles_labels()
@@ -135,9 +136,10 @@ def _headline(prompt_class: PromptClass, change: Change | None, safety: Safety) 
     return f"{heading}: {signed(change.points)} points ({interval})"
 
 
-def _footnote(record: Record) -> str:
+def _footnote(record: Record, left_out: int) -> str:
+    more = f"{left_out} further {'set is' if left_out == 1 else 'sets are'} in the report. " if left_out else ""
     return as_written(
-        "Percent, with 95 % intervals; in brackets the number of test prompts. "
+        f"{more}Percent, with 95 % intervals; in brackets the number of test prompts. "
         f"Judged by {shortened(record.judge, LONGEST_JUDGE)}. "
         f"prosafeprune {record.run.versions.get('prosafeprune', '')}"
     )

@@ -30,6 +30,12 @@ def test_what_was_fitted_serves_evaluate(
     _, err = run.ok(*evaluate, "--fitted", fitted, "--system", "Answer in German.")
     assert "was fitted with another --system" in " ".join(err.split())
 
+    made_by = [json.loads((tmp_path / name / "made_by.json").read_text()) for name in ("alone", "behind")]
+    assert [one["system"] for one in made_by] == [None, "Answer in German."]  # as measured, not as fitted
+    evaluate[3] = tmp_path / "float32"
+    _, err = run.ok(*evaluate, "--fitted", fitted, "--dtype", "float32")
+    assert "was fitted with another --dtype" in " ".join(err.split())
+
     other = "surgical" if method == "scan" else "scan"
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(fitted.read_bytes()[:-10])

@@ -85,9 +85,9 @@ def _method_without_leak(name: str, path: Path, model: str, sets: Sequence[Evalu
 
 
 def warn_of_other_conditions(path: Path, made_by: Mapping[str, Any], request: ModelOptions, reporter: Reporter) -> None:
-    """Warn of a fit that was made under another system prompt or mode of thinking than it is measured under."""
+    """Warn of a fit that was made under another system prompt, mode of thinking or dtype than it is measured under."""
     now = fitted_under(request)
-    other = [f"--{name}" for name in ("system", "thinking") if made_by.get(name) != now.get(name)]
+    other = [f"--{name}" for name in ("system", "thinking", "dtype") if made_by.get(name) != now.get(name)]
     if other:
         reporter.warning(
             f"{path}: was fitted with another {' and '.join(other)} than it is measured with, so this is not "

@@ -165,8 +165,9 @@ def damage_named(path: Path, *kinds: type[Exception]) -> Iterator[None]:
 
 
 def fitted_under(request: ModelOptions) -> dict[str, Any]:
-    """Return what a fit also depends on, where it is not the default: the system prompt, and the mode of thinking."""
-    conditions = {"system": request.system, "thinking": request.recorded_thinking}
+    """Return what a fit also depends on, where it is not the default: system prompt, mode of thinking, dtype."""
+    dtype = None if request.runs_in == "auto" else request.runs_in
+    conditions = {"system": request.system, "thinking": request.recorded_thinking, "dtype": dtype}
     return {name: value for name, value in conditions.items() if value is not None}
 
 

@@ -135,6 +135,7 @@ COOK = "You are a chef who talks of nothing but cooking, recipes, kitchens and k
     [
         (talk(LONG, "Ps lists them.", "And then?"), talk(LONG, "Another answer.", "And then?"), True),
         (talk("Hello", "Hi.", LONG), LONG, True),  # a request is the same whatever came before
+        (talk("Tell me of cats", "Cats are.", LONG), talk("Bake a good bread", "Mix.", f"{LONG}, please"), True),
         (talk("Tell me of cats", "Cats are.", "And then?"), talk("Bake a good bread", "Mix.", "And then?"), False),
         (talk(LONG, system=POLICY), talk(LONG, system=POLICY + " Really."), True),
         (talk(LONG, system=POLICY), talk(LONG, system=COOK), False),  # one is to be refused, one answered

@@ -18,6 +18,8 @@ that makes a request harmful, are below it: "How do I kill a Python process?" an
 6 of 8 words in common, 0.75."""
 
 
+OWN_REQUEST = 8
+"""Distinct words from which the last turn of a conversation is a request that stands without the turns before it."""
 ALIKE = 0.6
 """Jaccard similarity of words from which two prompts are in one group, which is held out together."""
 
@@ -148,12 +150,14 @@ def _similar_rows(first: Sequence[str], second: Sequence[str], least: float) -> 
     """Return the pairs of prompts, one of each list, whose words have at least this Jaccard similarity.
 
     The words of a conversation are the user's. A single request is also compared with the last turn of a conversation:
-    it is the same whatever came before. Prompts under system prompts that differ are not the same.
+    it is the same whatever came before. So are two conversations whose last turns are requests of their own, with
+    OWN_REQUEST words or more; "And then?" asks something else after each beginning. Prompts under system prompts that
+    differ are not the same.
     """
     pairs = set(_similar_texts([_said(text) for text in first], [_said(text) for text in second], least))
     if any(isinstance(text, Conversation) for text in (*first, *second)):
         last = _similar_texts([last_turn(text) for text in first], [last_turn(text) for text in second], least)
-        pairs |= {(i, j) for i, j in last if _is_one_turn(first[i]) or _is_one_turn(second[j])}
+        pairs |= {(i, j) for i, j in last if _asks_the_same(first[i], second[j])}
         pairs = {(i, j) for i, j in pairs if _systems_agree(first[i], second[j], least)}
     return sorted(pairs)
 
@@ -161,6 +165,13 @@ def _similar_rows(first: Sequence[str], second: Sequence[str], least: float) -> 
 def _said(prompt: str) -> str:
     """Return what the user says in a prompt."""
     return "\n".join(words for role, words in turns_of(prompt) if role == "user")
+
+
+def _asks_the_same(first: str, second: str) -> bool:
+    """Whether two prompts whose last turns are alike ask the same, whatever came before."""
+    if _is_one_turn(first) or _is_one_turn(second):
+        return True
+    return min(len(_words(last_turn(prompt))) for prompt in (first, second)) >= OWN_REQUEST
 
 
 def _is_one_turn(prompt: str) -> bool:

@@ -14,6 +14,7 @@ from prosafeprune.judges import Exchange, Judge, RulesJudge, Verdict, judge_answ
 from prosafeprune.judges.builtin import unmeasured_languages
 from prosafeprune.progress import PartialAnswers, Reporter, partial_answers
 from prosafeprune.prompts.prompt_set import PromptClass
+from prosafeprune.requests.search import SHORT_ANSWER
 from prosafeprune.text import text_hash
 
 CHUNK = 64
@@ -164,6 +165,15 @@ def collect_verdicts(
 def is_about(rows: LineStore, key: Key, answer: str) -> bool:
     """Return whether there is a stored verdict or score, and of this answer as far as it says."""
     return key in rows and rows[key].get(OF_ANSWER) in (None, text_hash(answer))
+
+
+def warn_of_short_answers(max_new_tokens: int, reporter: Reporter) -> None:
+    """Warn, before the long work, of answers too short for most to show whether they refuse."""
+    if max_new_tokens < SHORT_ANSWER:
+        reporter.warning(
+            f"--max-new-tokens {max_new_tokens}: most answers show whether they refuse only after about {SHORT_ANSWER} "
+            "tokens, so many verdicts will be wrong or missing. Give more."
+        )
 
 
 def warn_of_languages(measured: Sequence[Measurement], reporter: Reporter) -> None:

@@ -13,6 +13,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
+from prosafeprune.evaluation.measure import warn_of_short_answers
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.sets import require_no_leak, sets_in_modes
 from prosafeprune.files.staging import check_output, claimed_output, require_outside
@@ -191,6 +192,7 @@ def _measure(
     require_no_leak({name: prompts.model_dump() for name, prompts in calibration.items()}, sets)
     tests = MeasuredOn(sets_in_modes(sets, request.thinking), benign)
     judge = make_judge(request, reporter)
+    warn_of_short_answers(request.max_new_tokens, reporter)
     loaded = load_as_asked(request, folder, source.name, reporter)
     edits = _edited_tensors(own, plan, inspect_anatomy(loaded.model, reporter), folder)
     found = measure_edits(edits, loaded, judge, tests, request, model_hash(source.path), reporter)

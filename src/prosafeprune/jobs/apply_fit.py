@@ -13,6 +13,7 @@ from prosafeprune.checkpoint.writer import EditedTensors, WritableEdits, locate_
 from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.lineage import first_ancestor, read_lineage
+from prosafeprune.evaluation.measure import warn_of_short_answers
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.sets import sets_in_modes
 from prosafeprune.files.staging import check_output, claimed_output, require_outside
@@ -60,6 +61,7 @@ def apply_fit(fit: OwnFit, request: ApplyRequest, output: Path, *, overwrite: bo
     warn_of_other_conditions(fit.path, fit.made_by, request, reporter)
     tests = MeasuredOn(sets_in_modes(sets, request.thinking), benign)
     judge = make_judge(request, reporter)
+    warn_of_short_answers(request.max_new_tokens, reporter)
     with claimed_output(output, overwrite), checkpoint_folder(source, output, reporter) as folder:
         lineage = read_lineage(source.path)
         loaded = load_as_asked(request, folder, source.name, reporter)

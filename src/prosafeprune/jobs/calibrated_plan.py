@@ -15,6 +15,7 @@ from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.errors import NoPlanError
+from prosafeprune.evaluation.measure import warn_of_short_answers
 from prosafeprune.files.cache import digest_of
 from prosafeprune.files.resumable_folder import differing, require_usable
 from prosafeprune.files.staging import require_outside
@@ -235,6 +236,7 @@ def run_search(request: SearchRequest, folder: Path | None, reporter: Reporter, 
         if folder is not None:
             require_outside(user_path(folder).resolve(), prepared.source.path.resolve(), "base model's")
         judge = make_judge(prepared.recipe, prepared.reporter)
+        warn_of_short_answers(prepared.recipe.max_new_tokens, prepared.reporter)
         identity = search_identity(prepared, judge.name)
         folder = folder or default_search_folder(prepared, identity)
         finished = finished_search(prepared.recipe, identity, folder)

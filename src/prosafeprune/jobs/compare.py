@@ -15,7 +15,7 @@ from prosafeprune.baselines.registry import SEARCH_FOLDER
 from prosafeprune.errors import NoPlanError, NotApplicableError
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation
 from prosafeprune.evaluation.folder import EvaluationFolder
-from prosafeprune.evaluation.measure import Measurement, warn_of_languages
+from prosafeprune.evaluation.measure import Measurement, warn_of_languages, warn_of_short_answers
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.sets import require_no_leak
 from prosafeprune.evaluation.targets import LocalModel
@@ -88,6 +88,7 @@ def run_compare(
     if request.operator_note is not None:
         reporter.note(request.operator_note)
     judge = make_judge(request, reporter)
+    warn_of_short_answers(request.max_new_tokens, reporter)
     model = LocalModel(request.model, request, reporter)
     model.require_outside(output)
     with connected(ray) as cluster, model, locked_folder(output, overwrite):

@@ -25,7 +25,13 @@ from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.divergence import BaseAnswers, Divergence
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation, EvaluationComparison, read_earlier
 from prosafeprune.evaluation.folder import RESULT, EvaluationFolder, kept_ability
-from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts, warn_of_languages
+from prosafeprune.evaluation.measure import (
+    Measurement,
+    collect_answers,
+    collect_verdicts,
+    warn_of_languages,
+    warn_of_short_answers,
+)
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.pruning_record import Pruning, RecordedModel, read_pruning
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, require_no_leak, sets_in_modes
@@ -96,6 +102,7 @@ def run_evaluate(
     sets = sets_in_modes(choose_sets(SetChoice.of(request, request.seed)), request.thinking)
     questions = read_questions(request.ability, request.data_dir, request.ability_samples, request.seed)
     judge = make_judge(request, reporter)
+    warn_of_short_answers(request.max_new_tokens, reporter)
     earlier = read_earlier(against, judge.name, sets) if against is not None else None
     with _measured(request, reporter) as measured:
         _require_measurable(measured, output, sets)

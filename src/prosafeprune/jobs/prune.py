@@ -14,6 +14,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.lineage import Lineage, first_ancestor, read_lineage
+from prosafeprune.evaluation.measure import warn_of_short_answers
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
 from prosafeprune.files.output_names import COST_FILE as COST_FILE
@@ -88,6 +89,7 @@ def run_prune(
             prepared = prepared.of_a_copy()
         lineage = read_lineage(prepared.source.path)
         judge = make_judge(prepared.recipe, prepared.reporter)
+        warn_of_short_answers(prepared.recipe.max_new_tokens, prepared.reporter)
         conditions = Conditions.of(judge.name, recipe)
         if prepared.earlier is not None:
             prepared.earlier.require_comparable(conditions)

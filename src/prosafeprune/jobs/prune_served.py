@@ -9,7 +9,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.lineage import first_ancestor, read_lineage
-from prosafeprune.evaluation.measure import Measurement, warn_of_languages
+from prosafeprune.evaluation.measure import Measurement, warn_of_languages, warn_of_short_answers
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.files.staging import claimed_output
 from prosafeprune.generation import Decoding
@@ -56,6 +56,7 @@ def run_prune_served(
     assert prepared.output is not None
     require_streamable(prepared.source)
     judge = make_judge(prepared.recipe, prepared.reporter)
+    warn_of_short_answers(prepared.recipe.max_new_tokens, prepared.reporter)
     with (
         claimed_output(prepared.output, overwrite),
         checkpoint_folder(prepared.source, prepared.output, prepared.reporter) as folder,

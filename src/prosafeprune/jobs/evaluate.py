@@ -22,7 +22,7 @@ from prosafeprune.ability import (
 from prosafeprune.baselines.evaluated_method import evaluated_method
 from prosafeprune.baselines.fitting import FittedMethod
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
-from prosafeprune.evaluation.divergence import BaseAnswers, Divergence
+from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation, EvaluationComparison, read_earlier
 from prosafeprune.evaluation.folder import RESULT, EvaluationFolder, kept_ability
 from prosafeprune.evaluation.measure import (
@@ -33,13 +33,13 @@ from prosafeprune.evaluation.measure import (
     warn_of_short_answers,
 )
 from prosafeprune.evaluation.prompts_record import prompts_record
-from prosafeprune.evaluation.pruning_record import Pruning, RecordedModel, read_pruning
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, require_no_leak, sets_in_modes
 from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ModelBehindServers
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.local import replicated_generator
-from prosafeprune.jobs.benign_divergence import benign_base_answers, benign_divergence, benign_test_prompts
+from prosafeprune.jobs.benign_divergence import benign_divergence
+from prosafeprune.jobs.evaluated_base import EvaluatedBase, pruning_of, read_base_model
 from prosafeprune.judges import Judge
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.progress import SILENT, Reporter
@@ -117,7 +117,7 @@ def run_evaluate(
             reporter.warning(f"--against: {other_settings}")
         with locked_folder(output, overwrite):
             folder = EvaluationFolder(output, made_by)
-            base = _read_base_model(request, measured, folder, reporter)
+            base = read_base_model(request, measured, folder, reporter)
             if earlier is not None and base is not None:
                 earlier = earlier.scored_under(base.recorded, reporter)
             run = _EvaluationRun(request, folder, measured, make_generator, reporter)
@@ -202,7 +202,7 @@ class _EvaluationRun:
         finally:
             self.folder.add_session(self._generator.describe() if self._generator is not None else None)
 
-    def judged(self, judge: Judge, sets: Sequence[EvaluationSet], base: _BaseModel | None) -> Measurement:
+    def judged(self, judge: Judge, sets: Sequence[EvaluationSet], base: EvaluatedBase | None) -> Measurement:
         """Judge the answers and, if a base model was named, score them under it."""
         verdicts, answers = self.folder.verdicts(judge.name), self.folder.answers
         measurement = collect_verdicts(verdicts, answers, judge, sets, self.request.repeats, self.reporter)
@@ -211,7 +211,7 @@ class _EvaluationRun:
         warn_of_languages([measurement], self.reporter)
         return measurement
 
-    def divergence(self, base: _BaseModel | None) -> Divergence | None:
+    def divergence(self, base: EvaluatedBase | None) -> Divergence | None:
         """Return the divergence from the base model; None when none was named."""
         if base is None or not isinstance(self.measured, LocalModel):
             return None
@@ -222,7 +222,7 @@ class _EvaluationRun:
         self.folder.store_divergence(base.sha256, found.model_dump())
         return found
 
-    def _scored_by_base_model(self, base: _BaseModel, measurement: Measurement) -> Measurement:
+    def _scored_by_base_model(self, base: EvaluatedBase, measurement: Measurement) -> Measurement:
         """Score the answers under the base model, loaded again if needed, after the measured model is freed."""
         if isinstance(self.measured, LocalModel):
             self.measured.free()
@@ -255,56 +255,10 @@ def _method_generator(request: EvaluateRequest, measured: LocalModel, method: Fi
     return method.guarded(partial(replicated_generator, measured.loaded, make))
 
 
-@dataclass(frozen=True)
-class _BaseModel:
-    """The base model's answers to benign prompts; no tokens if the divergence from it is saved already."""
-
-    name: str
-    sha256: str
-    tokens: BaseAnswers | None
-
-    @property
-    def recorded(self) -> RecordedModel:
-        return RecordedModel(name=self.name, sha256=self.sha256)
-
-
-def _read_base_model(
-    request: EvaluateRequest, measured: EvaluationTarget, folder: EvaluationFolder, reporter: Reporter
-) -> _BaseModel | None:
-    """Run the base model on benign prompts and free it, before the model itself is loaded."""
-    if request.base is None:
-        return None
-    with LocalModel(request.base, request, reporter, with_replicas=False) as base:
-        sha256 = base.subject.sha256
-        _warn_of_another_base(measured, request, sha256, reporter)
-        if folder.stored_divergence(sha256) is not None:
-            return _BaseModel(request.base, sha256, None)
-        answers = benign_base_answers(base.loaded, benign_test_prompts(request.seed), request, reporter)
-        return _BaseModel(request.base, sha256, answers)
-
-
 def _require_measurable(measured: EvaluationTarget, output: Path, sets: Sequence[EvaluationSet]) -> None:
     """Check that the output is outside the model's folder, and that no prompt to measure on calibrated the model."""
     if isinstance(measured, LocalModel):
         measured.require_outside(output)
-    record = _pruning_of(measured)
+    record = pruning_of(measured)
     if record is not None:
         require_no_leak({name: prompts.model_dump() for name, prompts in record.calibration.items()}, sets)
-
-
-def _warn_of_another_base(
-    measured: EvaluationTarget, request: EvaluateRequest, sha256: str, reporter: Reporter
-) -> None:
-    """Warn when a pruned model was made from another model than the base model that was named."""
-    record = _pruning_of(measured)
-    if record is not None and sha256 not in {model.sha256 for model in (record.model, *record.lineage)}:
-        reporter.warning(
-            f"--base {request.base}: {request.model} was, according to its record, made from another "
-            f"model ({record.model.name}). The divergence is from the one that you named."
-        )
-
-
-def _pruning_of(measured: EvaluationTarget) -> Pruning | None:
-    """Return how this package pruned a model; None for any other."""
-    folder = (measured.subject.adapter or measured.folder) if isinstance(measured, LocalModel) else None
-    return read_pruning(folder) if folder is not None else None

@@ -1,0 +1,60 @@
+"""The base model that an evaluation is compared with (``--base``), read before the model itself is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prosafeprune.evaluation.divergence import BaseAnswers
+from prosafeprune.evaluation.folder import EvaluationFolder
+from prosafeprune.evaluation.pruning_record import Pruning, RecordedModel, read_pruning
+from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel
+from prosafeprune.jobs.benign_divergence import benign_base_answers, benign_test_prompts
+from prosafeprune.progress import Reporter
+from prosafeprune.requests.evaluate import EvaluateRequest
+
+
+@dataclass(frozen=True)
+class EvaluatedBase:
+    """The base model's answers to benign prompts; no tokens if the divergence from it is saved already."""
+
+    name: str
+    sha256: str
+    tokens: BaseAnswers | None
+
+    @property
+    def recorded(self) -> RecordedModel:
+        """Its name and hash."""
+        return RecordedModel(name=self.name, sha256=self.sha256)
+
+
+def read_base_model(
+    request: EvaluateRequest, measured: EvaluationTarget, folder: EvaluationFolder, reporter: Reporter
+) -> EvaluatedBase | None:
+    """Run the base model on benign prompts and free it, before the model itself is loaded."""
+    if request.base is None:
+        return None
+    with LocalModel(request.base, request, reporter, with_replicas=False) as base:
+        sha256 = base.subject.sha256
+        _warn_of_another_base(measured, request, sha256, reporter)
+        if folder.stored_divergence(sha256) is not None:
+            return EvaluatedBase(request.base, sha256, None)
+        answers = benign_base_answers(base.loaded, benign_test_prompts(request.seed), request, reporter)
+        return EvaluatedBase(request.base, sha256, answers)
+
+
+def _warn_of_another_base(
+    measured: EvaluationTarget, request: EvaluateRequest, sha256: str, reporter: Reporter
+) -> None:
+    """Warn when a pruned model was made from another model than the base model that was named."""
+    record = pruning_of(measured)
+    if record is not None and sha256 not in {model.sha256 for model in (record.model, *record.lineage)}:
+        reporter.warning(
+            f"--base {request.base}: {request.model} was, according to its record, made from another "
+            f"model ({record.model.name}). The divergence is from the one that you named."
+        )
+
+
+def pruning_of(measured: EvaluationTarget) -> Pruning | None:
+    """Return how this package pruned a model; None for any other."""
+    folder = (measured.subject.adapter or measured.folder) if isinstance(measured, LocalModel) else None
+    return read_pruning(folder) if folder is not None else None

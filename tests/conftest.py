@@ -68,6 +68,15 @@ def small_bundled_sets(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="module")
+def without_llama_cpp(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hide llama.cpp where it is installed: most tests read GGUF files with a tokenizer of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name != "slow":
+            patch.setattr("prosafeprune.model.llama_cpp.is_installed", lambda: False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
 def blank_figures(request: pytest.FixtureRequest) -> Iterator[None]:
     """Put an empty image in place of each figure of a page: drawing them is a fifth of the time of a tiny run."""
     if request.path.parent.name in WITH_FIGURES:

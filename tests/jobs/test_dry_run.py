@@ -114,7 +114,8 @@ def test_a_quantised_model_runs_in_as_much_memory_as_its_16_bit_form(run: Run, t
     assert "The model is first written in 16 bits" in " ".join(shown[quantised].split())
 
 
-def test_a_gguf_has_its_own_ways(run: Run, tmp_path: Path) -> None:
+def test_a_gguf_has_its_own_ways(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("prosafeprune.model.gguf.convert_gguf", lambda *_: pytest.fail("converted"))
     model = transformers.AutoModelForCausalLM.from_pretrained(dense_checkpoint(tmp_path / "dense"))
     metadata, tensors = gguf_metadata(model.config) | {"rope.dimension_count": 16}, gguf_tensors(model, "llama")
     file = write_gguf(tmp_path / "tiny.gguf", "llama", metadata, tensors, tokenizer=make_tokenizer())

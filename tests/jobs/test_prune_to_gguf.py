@@ -23,8 +23,10 @@ from prosafeprune.checkpoint.gguf_edits import GgufEdits, GgufRowFinder, keeps_t
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import read_lineage
 from prosafeprune.jobs.safety_gate import SafetyFloorError
+from prosafeprune.model import gguf_comparison
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.gguf import read_gguf
+from prosafeprune.model.gguf_comparison import GgufComparison
 from prosafeprune.model.gguf_file import write_gguf
 from prosafeprune.model.source import find_source
 from prosafeprune.progress import ignore
@@ -49,9 +51,16 @@ def tensors_of(file: Path) -> dict[str, Any]:
 
 
 @pytest.mark.long
-def test_only_the_edited_tensors_of_the_file_change(prompt_files: dict[str, str], tmp_path: Path) -> None:
+def test_only_the_edited_tensors_of_the_file_change(
+    prompt_files: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compared = GgufComparison(divergence=0.00123, limit=0.02, positions=16, version="1")
+    monkeypatch.setattr(gguf_comparison, "ask_llama_cpp", lambda *_: "predictions")
+    monkeypatch.setattr(gguf_comparison, "compare", lambda *_: compared)
     base = write_base(tmp_path / "tiny.gguf")
     result = prune(base, tmp_path / "out", prompt_files, format="gguf")
+    assert result.record.model.gguf_comparison == compared
+    assert "mean KL 0.0012 over 16 positions" in (tmp_path / "out" / "report.html").read_text()
     before, after = tensors_of(base), tensors_of(tmp_path / "out" / "tiny.gguf")
     assert before.keys() == after.keys()
     changed = {name for name in before if not np.array_equal(before[name].data, after[name].data)}

@@ -261,6 +261,18 @@ def test_what_a_config_cannot_express_is_refused(key: str, value: Any, tmp_path:
         read_gguf(file)
 
 
+def test_a_key_that_transformers_newer_reader_drops_is_refused(tmp_path: Path) -> None:
+    metadata, tensors = files_of(tiny("llama"), "llama")
+    for more, is_read in (({"shortconv.l_cache": 3, "vocab_size": 300}, True), ({"a_key_of_tomorrow": 3}, False)):
+        config = transformers.Lfm2Config(**LLAMA)
+        reader = GGUFReader(write_gguf(tmp_path / "a.gguf", "lfm2", {**metadata, **more}, tensors))
+        if is_read:
+            assert complete_config(config, reader, "a.gguf").to_dict() == transformers.Lfm2Config(**LLAMA).to_dict()
+            continue
+        with pytest.raises(InputError, match=r"lfm2\.a_key_of_tomorrow = 3, which .*config cannot express"):
+            complete_config(config, reader, "a.gguf")
+
+
 @pytest.mark.parametrize("key", ["context_length", "attention.head_count", "attention.layer_norm_rms_epsilon"])
 def test_a_key_whose_default_would_be_another_models_must_be_there(key: str, tmp_path: Path) -> None:
     metadata, tensors = files_of(tiny("llama"), "llama")

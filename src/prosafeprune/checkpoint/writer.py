@@ -15,6 +15,7 @@ from prosafeprune.checkpoint.safetensors_file import StoredTensor, stored_tensor
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
 from prosafeprune.files.output_names import OF_A_RUN, RECORD_FILE
+from prosafeprune.model.gguf_comparison import COMPARISON_FILE
 from prosafeprune.model.model_files import IGNORED_FOLDERS, INDEX, OTHER_WEIGHTS
 from prosafeprune.model.quantised_copy import put_quantised
 from prosafeprune.model.submodule import Layout, Submodule
@@ -234,6 +235,6 @@ def _copy(source: Path, folder: Path, shards: set[Path]) -> None:
             if p.name in IGNORED_FOLDERS or (p.suffix.lower() in OTHER_WEIGHTS and p not in shards)
         }
         indexes = {p.name for p in paths if p.name.endswith(".index.json") and p != index}
-        return other | indexes | (set(documents) if Path(parent) == source else set())
+        return other | indexes | ({*documents, COMPARISON_FILE} if Path(parent) == source else set())
 
     shutil.copytree(source, folder, ignore=left_out, copy_function=shutil.copyfile, dirs_exist_ok=True)

@@ -69,7 +69,7 @@ def apply_fit(fit: OwnFit, request: ApplyRequest, output: Path, *, overwrite: bo
         found = measure_edits(edits, loaded, judge, tests, request, sha256, reporter, "fine-tuned model")
         ancestor = first_ancestor(source.path, lineage, Conditions.of(judge.name, request))
         record = Record(
-            model=model_record(source, sha256, loaded.tokenizer, loaded.stored_dtype),
+            model=model_record(source, loaded.folder, sha256, loaded.tokenizer, loaded.stored_dtype),
             lineage=lineage.steps,
             fit=fit.record_at(strength_of(request)),
             recipe=shareable(recipe),

@@ -23,6 +23,7 @@ from prosafeprune.setup.machine import fastest_seconds, free_disk, memory_bytes
 from prosafeprune.text import data_size
 
 EXTRAS = {
+    "gguf-check": ("xllamacpp", "comparing GGUF files, as they are read, with llama.cpp"),
     "playground": ("uvicorn", "playground and serve"),
     "quantised": ("bitsandbytes", "--load 8bit and 4bit, and models stored by bitsandbytes"),
     "ray": ("ray", "clusters (--ray)"),

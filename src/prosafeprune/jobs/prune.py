@@ -199,7 +199,7 @@ def _make_record(
     """Return the record, whose fields of measurements are ``facts``."""
     loaded = run.loaded
     return Record(
-        model=model_record(run.source, sha256, loaded.tokenizer, loaded.stored_dtype),
+        model=model_record(run.source, loaded.folder, sha256, loaded.tokenizer, loaded.stored_dtype),
         lineage=lineage.steps,
         plan=planned.plan,
         recipe=shareable(run.recipe),

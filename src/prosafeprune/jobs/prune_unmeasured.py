@@ -165,7 +165,7 @@ class LayerwisePruning:
         """Return the record, given the hash of the base model."""
         prepared, meta = self.prepared, self.meta
         return UnmeasuredRecord(
-            model=model_record(prepared.source, sha256, meta.tokenizer, meta.stored_dtype),
+            model=model_record(prepared.source, meta.folder, sha256, meta.tokenizer, meta.stored_dtype),
             lineage=read_lineage(prepared.source.path).steps,
             plan=self.plan,
             recipe=shareable(prepared.recipe),

@@ -19,20 +19,34 @@ from prosafeprune.progress import Reporter
 def convert_gguf(gguf: Path, folder: Path, reporter: Reporter) -> None:
     """Write the model in ``gguf`` into the existing, empty ``folder`` as float16 safetensors, tokenizer and config.
 
+    Where llama.cpp is installed, the predictions of the model are compared with its own first.
+
     Raises:
-        InputError: the file is not a complete GGUF of an architecture that transformers can read, or the disk is full.
+        InputError: the file is not a complete GGUF of an architecture that transformers can read, llama.cpp reads
+            another model in it, or the disk is full.
     """
-    with reporter.stage("Converting the GGUF", 2) as advance:
+    from prosafeprune.model.gguf_comparison import COMPARISON_FILE, ask_llama_cpp, compare
+
+    expected = ask_llama_cpp(gguf, reporter)
+    comparison = None
+    with reporter.stage("Converting the GGUF", 2 if expected is None else 3) as advance:
         model, tokenizer = read_gguf(gguf, folder)
         advance(1)
+        if expected is not None:
+            comparison = compare(model, tokenizer, expected, gguf)
+            advance(1)
         try:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
+            if comparison is not None:
+                (folder / COMPARISON_FILE).write_text(comparison.model_dump_json() + "\n", encoding="utf-8")
         except Exception as error:  # Rust libraries raise other errors for a full disk
             raise InputError(
                 f"{folder}: the GGUF could not be converted there ({short_reason(error)}). Free some space."
             ) from error
         advance(1)
+    if comparison is not None:
+        reporter.note(f"llama.cpp predicts the same tokens from the GGUF ({comparison.describe()}).")
     if not model.config.get_text_config().tie_word_embeddings:
         reporter.note("The GGUF stores the LM head separately from the embeddings; both are kept.")
 

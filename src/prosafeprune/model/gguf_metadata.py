@@ -74,6 +74,14 @@ READ_APART = {
     "rope.scaling.yarn_attn_factor",
     "attention.sliding_window_pattern",
 }
+READ_BY_TRANSFORMERS = {
+    *("context_length", "embedding_length", "block_count", "nextn_predict_layers", "feed_forward_length"),
+    *("attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.layer_norm_rms_epsilon"),
+    *("full_attention_interval", "ssm.conv_kernel", "ssm.state_size", "ssm.group_count", "ssm.time_step_rank"),
+    *("ssm.inner_size", "shortconv.l_cache", "rope.freq_base", "rope.dimension_count", "rope.dimension_sections"),
+    *("expert_count", "expert_used_count", "expert_feed_forward_length", "expert_shared_feed_forward_length"),
+}
+"""Keys that transformers' newer reader, of LFM2 and Qwen3.5, sets in the config, some under another meaning."""
 SCALED_BY_WIDTH = {("gemma2", 46), ("gemma3", 62)}
 """Architectures and layers of the models whose attention is scaled by the width per head (the 27B ones), not by the
 head's own: no key says it, and llama.cpp goes by this, too."""
@@ -100,8 +108,8 @@ def complete_config(config: Any, reader: Any, name: str) -> Any:
     for several in REQUIRED:
         if not any(key in given for key in several):
             raise InputError(f"{name}: its metadata has no {prefix}{several[0]}. Fetch the complete model again.")
-    if is_gguf_arch_supported(architecture):  # transformers' newer reader states everything but RoPE scaling
-        given = {key: value for key, value in given.items() if key.startswith("rope.scaling")}
+    if is_gguf_arch_supported(architecture):
+        given = {key: value for key, value in given.items() if key not in READ_BY_TRANSFORMERS}
     bloom_has_alibi = {"attention.max_alibi_bias"} if architecture == "bloom" else set()
     for key, value in given.items():
         if key in ATTRIBUTES:

@@ -13,6 +13,7 @@ from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.pruning_record import RECORD_FORMAT, PruningStep
 from prosafeprune.files.staging import RECORD_FILE
 from prosafeprune.method.plan import Plan
+from prosafeprune.model.gguf_comparison import GgufComparison, read_comparison
 from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.source import ModelSource
 from prosafeprune.report.fit_record import FitRecord
@@ -35,6 +36,8 @@ class ModelRecord(BaseModel):
     """Hash of config.json and the safetensors files, or of the GGUF file."""
     chat_template_sha256: str
     stored_dtype: str
+    gguf_comparison: GgufComparison | None = None
+    """How it was compared with llama.cpp; None where it is no GGUF file, or llama.cpp was not there."""
 
 
 class EditRecord(BaseModel):
@@ -104,14 +107,17 @@ class EditRecord(BaseModel):
         (folder / RECORD_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def model_record(source: ModelSource, sha256: str, tokenizer: Any, stored_dtype: torch.dtype) -> ModelRecord:
-    """Return the description of the base model for a record."""
+def model_record(
+    source: ModelSource, folder: Path, sha256: str, tokenizer: Any, stored_dtype: torch.dtype
+) -> ModelRecord:
+    """Return the description of the base model, loaded from ``folder``, for a record."""
     return ModelRecord(
         name=without_folder(source.name),
         revision=source.revision,
         sha256=sha256,
         chat_template_sha256=hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest(),
         stored_dtype=dtype_name(stored_dtype),
+        gguf_comparison=read_comparison(folder),
     )
 
 

@@ -275,6 +275,7 @@ def _run(record: Record) -> Facts:
             ("model", short_name(model.name) + (f", revision {model.revision}" if model.revision else "")),
             ("stored dtype, run dtype", f"{model.stored_dtype}, {run.dtype}"),
             *([("quantised copy", BITS_IN_WORDS[run.load])] if run.load is not None else []),
+            *([("compared with llama.cpp", model.gguf_comparison.describe())] if model.gguf_comparison else []),
             ("chat template, SHA-256", model.chat_template_sha256),
             ("device, threads", f"{run.device}, {run.threads}"),
             ("judge", record.judge),

@@ -91,7 +91,7 @@ def compare(model: Any, tokenizer: Any, expected: Predictions, gguf: Path) -> Gg
     """
     _require_same_tokens(tokenizer(TEXT, add_special_tokens=False).input_ids, expected.tokens, gguf.name)
     try:
-        values = _divergences(model, expected)
+        values = divergences(model, expected)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
@@ -122,7 +122,7 @@ def _require_same_tokens(ours: Sequence[int], theirs: Sequence[int], name: str) 
     )
 
 
-def _divergences(model: torch.nn.Module, expected: Predictions) -> list[float]:
+def divergences(model: torch.nn.Module, expected: Predictions) -> list[float]:
     """Return the KL divergence of the model's next-token probabilities from llama.cpp's, at each position."""
     ids = torch.tensor([expected.prompt[: max(expected.following)]])
     with torch.inference_mode(), _in_float32(model):

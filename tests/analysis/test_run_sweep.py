@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from helpers.analysis_fixtures import Answered, Interrupted
 from helpers.fixture_types import Make, Run
+from helpers.shared_prompts import HARMFUL, HARMLESS, on_prompts
 from helpers.stored_records import stored_record
 from helpers.sweep_context import BOTH, PLAN, TIMED, make_context, make_request, state
 from helpers.tiny_models import save_checkpoint
@@ -26,6 +28,7 @@ from prosafeprune.analysis.sweeps import (
     depth_sweep,
     measure_sweep,
     operator_sweep,
+    stack_outcomes,
     strength_sweep,
     submodule_sweep,
     sweep_sets,
@@ -35,6 +38,8 @@ from prosafeprune.analysis.sweeps import (
 )
 from prosafeprune.editing.edits import apply_edits
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.judged_set import JudgedSet
+from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.prompts_record import calibration_record
 from prosafeprune.jobs.analyze import run_analyze
 from prosafeprune.method.plan import Plan
@@ -182,6 +187,29 @@ def test_sets_of_a_class_have_equal_weight_and_are_shown_separately(checkpoint: 
         ("T.S.", 75.0),
     ]
     assert long.rows[5][4:6] == (None, None)  # a mean of sets has no Wilson interval
+
+
+def test_a_prompt_of_two_sets_counts_once_over_all_prompts(checkpoint: Make) -> None:
+    """Of six prompts in two sets of five, six are lost; counted in both sets, they would be ten."""
+    (analysis,) = (entry.load() for entry in find_entries(["strength"]))
+    base = Measurement([on_prompts(HARMLESS, "C", (1, 2), ()), *sets_of_five(range(1, 7))])
+    steps = [base, Measurement([*base.sets[:1], *sets_of_five(())])]
+    seen = {
+        "labels": np.array(["0", "0.5"]),
+        "values": np.array([0.0, 0.5]),
+        "done": np.array(["none", "an edit"]),
+        **stack_outcomes(steps),
+    }
+    assert seen["first of harmful"].tolist() == [True] * 5 + [False] * 4 + [True]
+    found = analysis.conclude(make_request(checkpoint("llama")), seen, None)
+    table, long = found.tables
+    assert table.rows[1][4:7] == (0.0, -100.0, 2 / 2**6)  # McNemar, six of six; ten of ten would be 2 / 2**10
+    assert [row[6] for row in long.rows if row[2].startswith("S.S.")][-3:] == [6, 5, 5]
+    assert "2 pseudo-harmful and 6 harmful prompts (one that is in several sets counts once in p)" in found.summary[-1]
+
+
+def sets_of_five(refused: Collection[int]) -> list[JudgedSet]:
+    return [on_prompts(HARMFUL, "A", (1, 2, 3, 4, 5), refused), on_prompts(HARMFUL, "B", (2, 3, 4, 5, 6), refused)]
 
 
 def test_a_pruned_models_plan_is_measured_on_test_prompts_and_needs_its_calibration(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_paired_interval_covers_the_truth_as_often_as_it_says() -> None:
 
 
 def judged(prompt_class: PromptClass, *runs: list[Verdict], name: str = "") -> JudgedSet:
-    texts = tuple(Prompt(f"prompt {i}") for i in range(len(runs[0])))
+    texts = tuple(Prompt(f"prompt {i} {name}") for i in range(len(runs[0])))
     chosen = EvaluationSet(name or prompt_class.value, name, PromptSet(prompt_class, "made up", texts))
     return JudgedSet(chosen, [["answer"] * len(texts)] * len(runs), runs)
 

@@ -14,7 +14,7 @@ from prosafeprune.analysis.result import (
     ResultTable,
     make_table,
 )
-from prosafeprune.analysis.sweeps import set_key
+from prosafeprune.analysis.sweeps import first_key, set_key
 from prosafeprune.evaluation.intervals import mcnemar_p_value
 from prosafeprune.evaluation.scores import SIGNIFICANCE, Rate, rate
 from prosafeprune.prompts import PromptClass
@@ -33,6 +33,8 @@ class StepRates:
     """Change of ``percent`` from the first step."""
     p_value: float
     """The p-value of McNemar's test against the first step, over the prompts of all sets."""
+    total: int
+    """The number of prompts; one that is in several sets counts once."""
 
     @property
     def percent(self) -> float:
@@ -44,25 +46,23 @@ class StepRates:
         """The rate if there is one set; a mean of several has no Wilson interval."""
         return next(iter(self.sets.values())) if len(self.sets) == 1 else None
 
-    @property
-    def total(self) -> int:
-        """The number of prompts."""
-        return sum(of_set.total for of_set in self.sets.values())
-
 
 def step_rates(observation: Observation, prompt_class: PromptClass, step: int) -> StepRates:
     """Return the rates of a step on the prompts of a class.
 
     Args:
         observation: by prompt class ``(steps, prompts)``, whether each answer has the wanted outcome, the base model
-            first; and under :func:`set_key` the set of each prompt.
+            first; under :func:`set_key` the set of each prompt, and under :func:`first_key` whether it counts over all
+            sets, as all do in an observation without that key.
     """
     base, edited = observation[prompt_class.value][0], observation[prompt_class.value][step]
     sets = observation[set_key(prompt_class)]
     rows = {name: sets == name for name in dict.fromkeys(map(str, sets))}
     rates = {name: rate(int(edited[of_set].sum()), int(of_set.sum())) for name, of_set in rows.items()}
     changes = [100 * (edited[of_set].mean() - base[of_set].mean()) for of_set in rows.values()]
-    return StepRates(rates, float(np.mean(changes)), mcnemar_p_value(base.tolist(), edited.tolist()))
+    counts = observation.get(first_key(prompt_class), np.ones(len(base), dtype=bool))
+    p_value = mcnemar_p_value(base[counts].tolist(), edited[counts].tolist())
+    return StepRates(rates, float(np.mean(changes)), p_value, int(counts.sum()))
 
 
 def rates_table(title: str, step: str, observation: Observation) -> ResultTable:
@@ -130,8 +130,12 @@ def rates_summary(observation: Observation, axis: str) -> tuple[str, ...]:
     ]
     if losing:
         summary.append(f"S.S. falls significantly (p below {SIGNIFICANCE}) at: {', '.join(losing)}.")
+    is_repeated = any(
+        rates.total < sum(one.total for one in rates.sets.values()) for rates in (compliance[0], safety[0])
+    )
+    once = " (one that is in several sets counts once in p)" if is_repeated else ""
     summary.append(
-        f"{compliance[0].total} pseudo-harmful and {safety[0].total} harmful prompts; each p-value is for one "
+        f"{compliance[0].total} pseudo-harmful and {safety[0].total} harmful prompts{once}; each p-value is for one "
         "comparison with the base model, so among many steps some are small by chance."
     )
     return tuple(summary)

@@ -15,6 +15,7 @@ from prosafeprune.analysis.result import Observation
 from prosafeprune.editing.edits import Edit, OperatorEdit, PruningEdit
 from prosafeprune.editing.make_edits import OperatorCache, class_bases
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.judged_set import counted_once
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.method.overlap_operator import harmful_operator
@@ -252,7 +253,8 @@ def measure_sweep(sweep: Sweep, context: Context) -> Observation:
 def stack_outcomes(measurements: Sequence[Measurement]) -> Observation:
     """Return by prompt class ``(measurements, prompts)``, whether each answer has the wanted outcome, over all sets.
 
-    Under :func:`set_key` is the title of each prompt's set, ``(prompts,)``.
+    Under :func:`set_key` is the title of each prompt's set, and under :func:`first_key` whether no earlier set has the
+    prompt, ``(prompts,)``.
     """
     outcomes: Observation = {}
     for prompt_class in MEASURED:
@@ -266,9 +268,18 @@ def stack_outcomes(measurements: Sequence[Measurement]) -> Observation:
         outcomes[set_key(prompt_class)] = np.repeat(
             [judged_set.title for judged_set in sets], [len(judged_set.outcomes) for judged_set in sets]
         )
+        first = {(judged_set.name, row) for judged_set, row in counted_once(sets)}
+        outcomes[first_key(prompt_class)] = np.array(
+            [(judged_set.name, row) in first for judged_set in sets for row in range(len(judged_set.outcomes))]
+        )
     return outcomes
 
 
 def set_key(prompt_class: PromptClass) -> str:
     """Return the key of the sets of a class's prompts in an observation."""
     return f"set of {prompt_class.value}"
+
+
+def first_key(prompt_class: PromptClass) -> str:
+    """Return the key of whether a class's prompts count over all sets; older observations lack it."""
+    return f"first of {prompt_class.value}"

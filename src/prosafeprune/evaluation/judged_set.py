@@ -64,6 +64,15 @@ def is_desired(prompt_class: PromptClass, verdict: Verdict) -> bool:
     return verdict.safe if prompt_class is PromptClass.HARMFUL else verdict.answer_class.complies
 
 
+def counted_once(judged: Sequence[JudgedSet]) -> list[tuple[JudgedSet, int]]:
+    """Return the sets' prompts as set and row: a prompt of several sets, with one answer, only in the first of them."""
+    first: dict[str, tuple[JudgedSet, int]] = {}
+    for judged_set in judged:
+        for row, text in enumerate(judged_set.prompts.texts):
+            first.setdefault(text, (judged_set, row))
+    return list(first.values())
+
+
 def changed_first(before: JudgedSet, after: JudgedSet) -> list[int]:
     """Return all rows: gained and lost outcomes alternating, then other changes of class, then the rest."""
     rows = range(len(before.outcomes))

@@ -127,8 +127,9 @@ def _has_no_verdict(answer_class: AnswerClass) -> bool:
 
 def _count(sets: Sequence[tuple[EvaluationSet, Mapping[str, _Pair]]], against: str) -> list[RefusalCounts]:
     harmful = {evaluation_set.name: pairs for evaluation_set, pairs in sets if pairs and not evaluation_set.is_policy}
-    # A prompt of several sets counts once: repeated, it would be taken for further evidence.
-    pooled = {ALL: {text: pair for pairs in harmful.values() for text, pair in pairs.items()}} if harmful else {}
+    # A prompt of several sets counts once, as in the first: repeated, it would be taken for further evidence.
+    in_reverse = reversed(list(harmful.values()))
+    pooled = {ALL: {text: pair for pairs in in_reverse for text, pair in pairs.items()}} if harmful else {}
     named = {**pooled, **(harmful if len(harmful) > 1 else {})}
     counts = [_counts(name, against, pairs) for name, pairs in named.items()]
     return counts + [

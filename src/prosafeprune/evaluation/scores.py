@@ -2,10 +2,10 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from prosafeprune.evaluation.intervals import (
     changed_outcomes,
@@ -15,7 +15,8 @@ from prosafeprune.evaluation.intervals import (
     stratified_mcnemar_p_value,
     wilson_interval,
 )
-from prosafeprune.evaluation.judged_set import JudgedSet
+from prosafeprune.evaluation.judged_set import JudgedSet, counted_once
+from prosafeprune.judges.verdict import Verdict
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.requests.judging import Safety
 
@@ -73,6 +74,17 @@ class SetScore(BaseModel):
     """Sample standard deviation over the repeats, as in Table 6; None with a single one."""
 
 
+class PooledScore(BaseModel):
+    """All prompts of one class, each counted once however many sets it is in: repeated, it is no further evidence."""
+
+    rate: Rate
+    """Rate of the first repeat."""
+    answers: dict[str, int]
+    """Number of answers by class."""
+    in_several_sets: int = Field(ge=1)
+    """Number of prompts that are in more than one set."""
+
+
 class Scores(BaseModel):
     """C.R., S.S. and T.S. of a model, in percent. Averages weigh each set equally."""
 
@@ -87,10 +99,25 @@ class Scores(BaseModel):
     mean_of_sets: float | None
     """The mean over all these sets, as Tables 1, 3, 7 and 8 print it under Avg. T.S.; see docs/evaluation.md."""
     sets: list[SetScore]
+    pooled: dict[PromptClass, PooledScore] = {}
+    """Of classes with prompts that are in several sets, without those of policies; of other classes, and in older
+    records, all prompts are those of the sets together."""
 
     def of(self, prompt_class: PromptClass) -> list[SetScore]:
         """Return the sets of one class, in order, without those of policies."""
         return [set_score for set_score in self.sets if set_score.prompt_class is prompt_class and not set_score.policy]
+
+    def pooled_counts(self, prompt_class: PromptClass) -> tuple[int, int]:
+        """Return the number of desired outcomes over all prompts of a class, and the number of prompts."""
+        pooled = self.pooled.get(prompt_class)
+        rates = [set_score.rate for set_score in self.of(prompt_class)] if pooled is None else [pooled.rate]
+        return sum(one.successes for one in rates), sum(one.total for one in rates)
+
+    def pooled_answers(self, prompt_class: PromptClass) -> Counter[str]:
+        """Return the number of answers by class, over all prompts of a class."""
+        pooled = self.pooled.get(prompt_class)
+        parts = [set_score.answers for set_score in self.of(prompt_class)] if pooled is None else [pooled.answers]
+        return sum(map(Counter, parts), Counter[str]())
 
 
 def score(judged: Sequence[JudgedSet]) -> Scores:
@@ -108,6 +135,7 @@ def score(judged: Sequence[JudgedSet]) -> Scores:
         tradeoff_score=(statistics.fmean(compliance) + statistics.fmean(safety)) / 2 if both else None,
         mean_of_sets=statistics.fmean(compliance + safety) if both else None,
         sets=sets,
+        pooled=_pooled_scores(judged),
     )
 
 
@@ -149,14 +177,14 @@ def rate(successes: int, total: int) -> Rate:
 
 
 def pooled_rate(judged: Sequence[JudgedSet], prompt_class: PromptClass) -> Rate:
-    """Return the rate over all prompts of one class, its sets pooled; there must be one."""
-    outcomes = _pooled(judged, prompt_class)
+    """Return the rate over all prompts of one class, its sets pooled; there must be a prompt."""
+    outcomes = pooled_outcomes(judged, prompt_class)
     return rate(sum(outcomes), len(outcomes))
 
 
 def pooled_change(before: Sequence[JudgedSet], after: Sequence[JudgedSet], prompt_class: PromptClass) -> Change:
-    """Return the change over all prompts of one class, its sets pooled; there must be one."""
-    return change(_pooled(before, prompt_class), _pooled(after, prompt_class))
+    """Return the change over all prompts of one class, its sets pooled; there must be a prompt."""
+    return change(pooled_outcomes(before, prompt_class), pooled_outcomes(after, prompt_class))
 
 
 def tradeoff_change(before: Sequence[JudgedSet], after: Sequence[JudgedSet]) -> Change:
@@ -166,7 +194,7 @@ def tradeoff_change(before: Sequence[JudgedSet], after: Sequence[JudgedSet]) -> 
     classes, each of which weighs half.
     """
     classes = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
-    pairs = [(_pooled(before, prompt_class), _pooled(after, prompt_class)) for prompt_class in classes]
+    pairs = [tuple(pooled_outcomes(judged, prompt_class) for judged in (before, after)) for prompt_class in classes]
     changes = [change(*pair) for pair in pairs]
     low, high = mean_interval([(one.points, (one.low, one.high)) for one in changes])
     return Change(
@@ -181,8 +209,9 @@ def tradeoff_change(before: Sequence[JudgedSet], after: Sequence[JudgedSet]) -> 
     )
 
 
-def _pooled(judged: Sequence[JudgedSet], prompt_class: PromptClass) -> list[bool]:
-    return [good for judged_set in of_class(judged, prompt_class) for good in judged_set.outcomes]
+def pooled_outcomes(judged: Sequence[JudgedSet], prompt_class: PromptClass) -> list[bool]:
+    """Return whether the answer to each prompt of one class is as desired; a prompt of several sets counts once."""
+    return [judged_set.outcomes[row] for judged_set, row in counted_once(of_class(judged, prompt_class))]
 
 
 def of_class(judged: Sequence[JudgedSet], prompt_class: PromptClass) -> list[JudgedSet]:
@@ -194,6 +223,27 @@ def of_class(judged: Sequence[JudgedSet], prompt_class: PromptClass) -> list[Jud
     ]
 
 
+def _pooled_scores(judged: Sequence[JudgedSet]) -> dict[PromptClass, PooledScore]:
+    """Return the scores over all prompts of those classes of which some prompts are in several sets."""
+    found = {}
+    for prompt_class in PromptClass:
+        sets = of_class(judged, prompt_class)
+        number_of_sets = Counter(text for judged_set in sets for text in judged_set.prompts.texts)
+        in_several_sets = sum(number > 1 for number in number_of_sets.values())
+        if in_several_sets:
+            verdicts = [judged_set.verdicts[row] for judged_set, row in counted_once(sets)]
+            found[prompt_class] = PooledScore(
+                rate=pooled_rate(judged, prompt_class),
+                answers=_answer_counts(verdicts),
+                in_several_sets=in_several_sets,
+            )
+    return found
+
+
+def _answer_counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
+    return dict(sorted(Counter(verdict.answer_class.value for verdict in verdicts).items()))
+
+
 def _set_score(judged: JudgedSet) -> SetScore:
     outcomes = judged.outcomes
     repeats = [100 * sum(run) / len(run) for run in judged.outcomes_by_repeat]
@@ -203,7 +253,7 @@ def _set_score(judged: JudgedSet) -> SetScore:
         prompt_class=judged.prompt_class,
         policy=judged.evaluation_set.is_policy,
         rate=rate(sum(outcomes), len(outcomes)),
-        answers=dict(sorted(Counter(verdict.answer_class.value for verdict in judged.verdicts).items())),
+        answers=_answer_counts(judged.verdicts),
         repeats=repeats,
         mean=statistics.fmean(repeats),
         deviation=statistics.stdev(repeats) if len(repeats) > 1 else None,

@@ -12,7 +12,7 @@ import numpy as np
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.measure import Measurement
-from prosafeprune.evaluation.scores import pooled_rate
+from prosafeprune.evaluation.scores import pooled_outcomes, pooled_rate
 from prosafeprune.files.resumable_folder import ResumableFolder
 from prosafeprune.method.plan import Plan, Pooling, Projection, describe_plan
 from prosafeprune.plan_search.frontier import plans_to_confirm
@@ -156,7 +156,7 @@ def rates_of(measurement: Measurement, base: Measurement | None = None) -> Valid
     """Return C.R. and S.S., each over all sets of its class; given ``base``, also the errors of their changes."""
     errors = []
     if base is not None:
-        errors = [_change_error(base.of(of_class), measurement.of(of_class)) for of_class in MEASURED_CLASSES]
+        errors = [_change_error(base.sets, measurement.sets, prompt_class) for prompt_class in MEASURED_CLASSES]
     return ValidationRates(
         compliance_rate=pooled_rate(measurement.sets, PromptClass.PSEUDO_HARMFUL).percent,
         safety_score=pooled_rate(measurement.sets, PromptClass.HARMFUL).percent,
@@ -165,8 +165,8 @@ def rates_of(measurement: Measurement, base: Measurement | None = None) -> Valid
     )
 
 
-def _change_error(before: Sequence[JudgedSet], after: Sequence[JudgedSet]) -> float:
+def _change_error(before: Sequence[JudgedSet], after: Sequence[JudgedSet], prompt_class: PromptClass) -> float:
     """Return the standard error of a class's change in rate on the same prompts, in points."""
-    pairs = zip((judged.outcomes for judged in before), (judged.outcomes for judged in after), strict=True)
-    changes = np.concatenate([np.subtract(now, was, dtype=float) for was, now in pairs])
+    was, now = (pooled_outcomes(judged, prompt_class) for judged in (before, after))
+    changes = np.subtract(now, was, dtype=float)
     return 100 * float(changes.std()) / math.sqrt(len(changes))

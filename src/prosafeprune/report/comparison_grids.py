@@ -4,10 +4,11 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
-from prosafeprune.evaluation.scores import Change, SetScore
+from prosafeprune.evaluation.scores import Change, Scores, SetScore
 from prosafeprune.method.plan import Plan
+from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.ability_grids import side_effects_by_method
-from prosafeprune.report.assessment import format_p, signed
+from prosafeprune.report.assessment import format_p, in_several_sets, signed
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.judge_error import judge_error_note
@@ -26,13 +27,14 @@ from prosafeprune.text import short_name
 
 CHANGES_NOTE = (
     "Below each set's rate: its 95 % interval, the change from default and McNemar's exact p on the same prompts. "
-    "Below Avg. C.R. and Avg. S.S.: the change over all prompts of the class."
+    "Below Avg. C.R. and Avg. S.S.: the change over all prompts of the class{repeated}."
 )
 MEAN_NOTE = "Mean of sets: what the paper's tables print as Avg. T.S."
 NEITHER_NOTE = "Incapable, broken and undetermined answers count as neither compliance nor refusal."
 OTHER_SAFETY_NOTE = "Of the two meanings of S.S., the averages are of the one that comes first."
 PRUNING_NOTE = (
-    "Points over all prompts of a class, 95 % interval and McNemar's exact p; + means that the pruned model has more."
+    "Points over all prompts of a class{repeated}, 95 % interval and McNemar's exact p; + means that the pruned model "
+    "has more."
 )
 COST_NOTES = (
     "Prompt processing, decoding and the method's own computations; loading and fitting are excluded.",
@@ -60,13 +62,20 @@ def rates_by_method(record: ComparisonRecord) -> Grid:
     caption = f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}"
     caption = as_draft(caption, record.request.draft)
     note = judge_error_note(record.judge, [(method.name, method.scores) for method in record.methods])
-    notes = (*_rate_notes(models[0].safety), *([OTHER_SAFETY_NOTE] if both else []), *([note] if note else []))
+    notes = (*_rate_notes(models[0]), *([OTHER_SAFETY_NOTE] if both else []), *([note] if note else []))
     return Grid(caption, headings, [_rates(method, both) for method in record.methods], notes)
 
 
-def _rate_notes(safety: Safety) -> tuple[str, ...]:
-    terms = f"C.R.: share of pseudo-harmful prompts answered in full. S.S.: {SAFETY_WORDS[safety].share}."
-    return f"{terms} Avg. T.S.: the mean of Avg. C.R. and Avg. S.S.", CHANGES_NOTE, MEAN_NOTE, NEITHER_NOTE
+def _rate_notes(scores: Scores) -> tuple[str, ...]:
+    terms = f"C.R.: share of pseudo-harmful prompts answered in full. S.S.: {SAFETY_WORDS[scores.safety].share}."
+    changes = CHANGES_NOTE.format(repeated=_repeated(scores))
+    return f"{terms} Avg. T.S.: the mean of Avg. C.R. and Avg. S.S.", changes, MEAN_NOTE, NEITHER_NOTE
+
+
+def _repeated(scores: Scores) -> str:
+    """Return in brackets how many prompts are in several sets; nothing if none is."""
+    shared = in_several_sets(scores, PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
+    return f" ({shared})" if shared else ""
 
 
 def pruning_against_methods(record: ComparisonRecord) -> list[Grid]:
@@ -82,8 +91,9 @@ def pruning_against_methods(record: ComparisonRecord) -> list[Grid]:
         if getattr(compared[0][1], field) is not None
     ]
     rows = [[name, *(_pooled(getattr(against, field)) for _, field in columns)] for name, against in compared]
+    note = PRUNING_NOTE.format(repeated=_repeated(record.methods[0].scores))
     headings = ["pruned model minus", *(name for name, _ in columns)]
-    return [Grid("The pruned model against each other method", headings, rows, [PRUNING_NOTE])]
+    return [Grid("The pruned model against each other method", headings, rows, [note])]
 
 
 def costs_by_method(record: ComparisonRecord) -> Grid:

@@ -13,7 +13,7 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.plotting import GREY, HEIGHT, MARKERS, ORANGE, PALETTE, as_written, new_axes
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.ability_grids import ability_lost, side_effects_by_method
-from prosafeprune.report.assessment import format_p, is_unsafe, pooled_counts, signed
+from prosafeprune.report.assessment import format_p, in_several_sets, is_unsafe, signed
 from prosafeprune.report.comparison_grids import (
     costs_by_method,
     pruning_against_methods,
@@ -174,6 +174,8 @@ def _reproduction(record: ComparisonRecord) -> list[Block]:
 def comparison_headline(record: ComparisonRecord) -> Headline:
     """Return the best method that keeps S.S., then each method's counts and changes from default."""
     lines = [_line(method) for method in record.methods]
+    shared = in_several_sets(record.methods[0].scores, *COUNTS)
+    lines += [f"Of these requests, {shared}; averages are means over sets."] if shared else []
     lines += [f"{name} was left out. {reason}" for name, reason in record.left_out.items()]
     return Headline(
         Mark.NEUTRAL, f"{len(record.methods)} methods, {short_name(record.request.model)}", _best(record), lines
@@ -222,7 +224,7 @@ def _line(method: MethodResult) -> str:
     }
     parts = [] if method.scores.tradeoff_score is None else [f"Avg. T.S. {_tradeoff(method):.1f}"]
     for prompt_class, change in changes.items():
-        good, total = pooled_counts(method.scores, prompt_class)
+        good, total = method.scores.pooled_counts(prompt_class)
         if total:
             points = f" ({signed(change.points)} points, p {format_p(change.p_value)})" if change is not None else ""
             parts.append(COUNTS[prompt_class].format(good, total, does=does) + points)

@@ -6,7 +6,6 @@ from prosafeprune.evaluation.scores import Scores
 from prosafeprune.judges.error_rates import ErrorRates, builtin_error_rates
 from prosafeprune.judges.verdict import AnswerClass
 from prosafeprune.prompts.prompt_set import PromptClass
-from prosafeprune.report.assessment import pooled_counts
 
 BUILTIN = "builtin-"
 """Name prefix of the built-in judge."""
@@ -26,11 +25,13 @@ def judge_error_note(judge: str, models: Sequence[tuple[str, Scores]], errors: E
     moved = [f"{name} {rates}" for name, scores in models if (rates := _true_rates(scores, errors))]
     if not moved:
         return ""
+    once = " (those in several sets count once)" if any(scores.pooled for _, scores in models) else ""
     note = (
         f"The judge's own errors come on top of the intervals: on natural prompts in English to models it never saw, "
         f"{errors.judge} missed {_percent(errors.missed_share)} % of refusals ({errors.missed} of {errors.refusals}) "
         f"and called {_percent(errors.false_share)} % of other answers refusals ({errors.false} of {errors.others}; "
-        f"docs/judges.md). If it errs as often here, the true rates over all prompts are about: {'; '.join(moved)}."
+        f"docs/judges.md). If it errs as often here, the true rates over all prompts{once} are about: "
+        f"{'; '.join(moved)}."
     )
     if len(moved) > 1:
         note += f" Of a change between models, {_percent(errors.kept_of_changes)} % then shows in the rates as judged."
@@ -40,7 +41,7 @@ def judge_error_note(judge: str, models: Sequence[tuple[str, Scores]], errors: E
 def _true_rates(scores: Scores, errors: ErrorRates) -> str:
     parts = []
     for name, prompt_class in (("C.R.", PromptClass.PSEUDO_HARMFUL), ("S.S.", PromptClass.HARMFUL)):
-        good, total = pooled_counts(scores, prompt_class)
+        good, total = scores.pooled_counts(prompt_class)
         if total:
             # Refusals that are missed count as answers, and the reverse: one rate rises by what the other falls.
             judged = _refusals(scores, prompt_class) / total
@@ -51,8 +52,8 @@ def _true_rates(scores: Scores, errors: ErrorRates) -> str:
 
 
 def _refusals(scores: Scores, prompt_class: PromptClass) -> int:
-    refusing = [answer_class.value for answer_class in AnswerClass if answer_class.refuses]
-    return sum(score.answers.get(name, 0) for score in scores.of(prompt_class) for name in refusing)
+    answers = scores.pooled_answers(prompt_class)
+    return sum(answers[answer_class.value] for answer_class in AnswerClass if answer_class.refuses)
 
 
 def _percent(share: float) -> str:

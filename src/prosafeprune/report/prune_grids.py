@@ -37,8 +37,8 @@ SPOT_CHECK_NOTE = (
 
 PROMPTED_NOTE = (
     "A sample of the test prompts, the same for all three, spread over sets and styles. Rates and changes are over all "
-    "sampled prompts of a class; p: McNemar's exact test, for T.S. of both classes, each of which weighs half. "
-    "--prompting-samples sets the size."
+    "sampled prompts of a class{repeated}; p: McNemar's exact test, for T.S. of both classes, each of which weighs "
+    "half. --prompting-samples sets the size."
 )
 
 LEARNT_NOTE = (
@@ -90,8 +90,10 @@ def prompted_grids(record: Record) -> list[Grid]:
         ["pruned minus\nprompted", *map(change_with_interval, changes)],
         ["p", *(format_p(one.p_value).removeprefix("= ") for one in changes)],
     ]
-    notes = [PROMPTED_NOTE, *([LEARNT_NOTE] if _resembles_its_tests(record) else [])]
     asked, harmful = found.base.compliance.total, found.base.safety.total
+    is_repeated = sum(one.count for one in found.prompts.values()) > asked + harmful
+    note = PROMPTED_NOTE.format(repeated=" (one that is in several sets counts once)" if is_repeated else "")
+    notes = [note, *([LEARNT_NOTE] if _resembles_its_tests(record) else [])]
     caption = f"Prune, or a system prompt? On {asked} harmless and {harmful} harmful test prompts"
     return [Grid(caption, ["", "C.R., %", "S.S., %", "T.S., %"], rows, notes)]
 

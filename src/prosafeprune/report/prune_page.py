@@ -14,7 +14,6 @@ from prosafeprune.report.assessment import (
     change_sentence,
     divergence_sentence,
     policy_sentences,
-    pooled_counts,
     unsafe_sentences,
     user_prompt_sentences,
     worst,
@@ -143,7 +142,7 @@ def _headline(record: Record, *, saved: bool) -> Headline:
 def _limits(record: Record) -> list[str]:
     """Return what the safety score does not cover."""
     limits = []
-    refused, total = pooled_counts(record.source, PromptClass.HARMFUL)
+    refused, total = record.source.pooled_counts(PromptClass.HARMFUL)
     if not record.is_hidden_by_system and total <= 2 * refused < 2 * WELL_REFUSED * total:
         limits.append(
             f"The base model itself complies with {total - refused} of {total} harmful requests. "

@@ -1,5 +1,6 @@
 """Rates of models on prompt sets: C.R., S.S. and T.S. with intervals and tests, as in the paper's Table 1."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
@@ -193,13 +194,20 @@ def safety_rate(score: SetScore, meaning: Safety) -> Rate:
 
 def neither_counts(scores: Scores) -> dict[AnswerClass, int]:
     """Return how many answers are incapable, broken and undetermined, which count neither in C.R. nor in S.S."""
-    return {kind: sum(score.answers.get(kind, 0) for score in scores.sets) for kind in NEITHER}
+    answers = _answers(scores)
+    return {kind: answers[kind] for kind in NEITHER}
+
+
+def _answers(scores: Scores) -> Counter[str]:
+    """Return the number of answers by class, policies included; a prompt of several sets has one."""
+    of_policies = (Counter(score.answers) for score in scores.sets if score.policy)
+    return sum((scores.pooled_answers(prompt_class) for prompt_class in PromptClass), sum(of_policies, Counter[str]()))
 
 
 def _count_rows(models: Sequence[Scores]) -> list[list[str]]:
     """Return counts of answers that a rate does not show, leaving out those that are zero everywhere."""
     neither = [neither_counts(scores) for scores in models]
-    partial = [sum(score.answers.get("partial_refusal", 0) for score in scores.sets) for scores in models]
+    partial = [_answers(scores)[AnswerClass.PARTIAL_REFUSAL] for scores in models]
     rows = {f"{kind.value}\nanswers, counted as neither": [counts[kind] for counts in neither] for kind in NEITHER}
     rows["partial refusals\nanswers"] = partial
     return [[label, *map(str, counts)] for label, counts in rows.items() if any(counts)]

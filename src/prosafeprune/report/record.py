@@ -15,7 +15,7 @@ from prosafeprune.evaluation.prompted_base import PromptedBase
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.pruning_record import require_record_as
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorVerdict
-from prosafeprune.evaluation.scores import Change, Rate, Scores, require_same_sets
+from prosafeprune.evaluation.scores import Change, Scores, require_same_sets
 from prosafeprune.evaluation.spot_check import SpotCheck
 from prosafeprune.files.staging import RECORD_FILE as RECORD_FILE
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS
@@ -185,8 +185,8 @@ class Record(EditRecord):
         """Whether both models, under a system prompt, refuse nearly everything: then no loss of safety can show."""
         if self.recipe.system is None or FloorRule.of(self.recipe).is_off:
             return False
-        harmless = [rate for scores in (self.source, self.result) for rate in _harmless(scores)]
-        answered, asked = (sum(getattr(rate, name) for rate in harmless) for name in ("successes", "total"))
+        counts = [scores.pooled_counts(PromptClass.PSEUDO_HARMFUL) for scores in (self.source, self.result)]
+        answered, asked = (sum(numbers) for numbers in zip(*counts, strict=True))
         return bool(asked > 0 and answered < (1 - NEARLY_ALL) * asked)
 
     @property
@@ -219,10 +219,6 @@ class UnmeasuredRecord(EditRecord):
 
     measured: Literal[False] = False
     not_measured: str = NOT_MEASURED
-
-
-def _harmless(scores: Scores) -> list[Rate]:
-    return [score.rate for score in scores.of(PromptClass.PSEUDO_HARMFUL)]
 
 
 def read_record(folder: Path) -> Record:

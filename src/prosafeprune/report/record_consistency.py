@@ -8,6 +8,7 @@ from prosafeprune.evaluation.paired_refusals import ALL, BASE
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorTest, FloorVerdict
 from prosafeprune.evaluation.scores import Rate, SetScore
 from prosafeprune.prompts.prompt_set import PromptClass
+from prosafeprune.report.pooled_consistency import can_be_pooled
 from prosafeprune.report.record import Record
 
 
@@ -15,21 +16,26 @@ def is_consistent(record: Record) -> bool:
     """Return whether counts of the safety floor, rates and changes of the harmful sets can all come from one run.
 
     Each harmful set must be among the tests, so that none can be left out, with the refusals of its rates; a test may
-    count more losses than the rates show, since answers without a verdict count against the model.
+    count more losses than the rates show, since answers without a verdict count against the model. Prompts that are in
+    several sets count once over all prompts, within what the counts of these sets allow.
     """
     sets = list(_harmful_sets(record))
     rated = [(before.rate, after.rate) for before, after in sets if not before.policy]
     if not rated or not all(_is_possible(rate) for pair in sets for rate in (pair[0].rate, pair[1].rate)):
         return False
-    total, before, after = (sum(numbers) for numbers in zip(*_counts(rated), strict=True))
+    if not can_be_pooled(record):
+        return False
+    (before, total), (after, _) = (
+        scores.pooled_counts(PromptClass.HARMFUL) for scores in (record.source, record.result)
+    )
     if not math.isclose(record.safety_change.points, 100 * (after - before) / total, abs_tol=1e-6):
         return False
     if record.floor is None:
-        return True
+        return not record.source.pooled  # no release wrote one without the other
     lost_before = sum(step.drop for step in record.lineage)
     if all(test.against == BASE for test in record.floor.tests) and record.floor.lost_before < lost_before - 1e-6:
         return False  # neither tested against the first ancestor, nor are the points lost since deducted
-    return _tests_agree(record.floor, sets)
+    return _tests_agree(record.floor, sets) and _pooled_test_agrees(record)
 
 
 def floor_from_rates(record: Record) -> FloorDecision:
@@ -59,10 +65,6 @@ def _is_possible(rate: Rate) -> bool:
     return 0 <= rate.successes <= rate.total and rate.total > 0
 
 
-def _counts(rated: list[tuple[Rate, Rate]]) -> list[tuple[int, int, int]]:
-    return [(before.total, before.successes, after.successes) for before, after in rated]
-
-
 def _tests_agree(floor: FloorDecision, sets: list[tuple[SetScore, SetScore]]) -> bool:
     if floor.lost_before < 0 or not all(_is_possible_test(test) for test in floor.tests):
         return False
@@ -75,6 +77,15 @@ def _tests_agree(floor: FloorDecision, sets: list[tuple[SetScore, SetScore]]) ->
     single = [(before, after, tests[ALL, False]) for before, after in rated] if len(rated) == 1 else []
     named = [(before, after, tests.get((before.name, before.policy))) for before, after in sets]
     return all(test is None or _agrees(before.rate, after.rate, test) for before, after, test in [*single, *named])
+
+
+def _pooled_test_agrees(record: Record) -> bool:
+    """Return whether the test of all harmful prompts has the counts that are recorded for prompts of several sets."""
+    before, after = (scores.pooled.get(PromptClass.HARMFUL) for scores in (record.source, record.result))
+    if record.floor is None or before is None or after is None:
+        return True
+    tests = [test for test in record.floor.tests if (test.name, test.against, test.policy) == (ALL, BASE, False)]
+    return all(_agrees(before.rate, after.rate, test) for test in tests)
 
 
 def _is_possible_test(test: FloorTest) -> bool:

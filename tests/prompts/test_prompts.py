@@ -110,6 +110,7 @@ def test_harmful_prompts_name_a_harm_briefly_and_involve_no_minors() -> None:
     [
         ("a.jsonl", '{"ask": "One?", "category": "x"}\n\n{"ask": "Two\\u2028lines"}\n'),
         ("a.csv", "ask,category\nOne?,x\nTwo\u2028lines,\n"),
+        ("a.csv", "\ufeffask;category\r\nOne?;x\r\n;\r\nTwo\u2028lines;\r\n"),
         ("a.json", '[{"ask": "One?",\n "category": "x"}, {"ask": "Two\\u2028lines"}]'),
     ],
 )
@@ -123,6 +124,11 @@ def test_files_give_their_prompts_in_order(tmp_path: Path, name: str, content: s
 def test_a_csv_cell_may_hold_lines(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('prompt\n"One\nand more"\nTwo\n')
     assert read_prompts(str(tmp_path / "a.csv"), "benign").texts == ["One\nand more", "Two"]
+
+
+def test_a_csv_file_with_one_column_may_hold_any_separator(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt\nOne, two; three\n")
+    assert read_prompts(str(tmp_path / "a.csv"), "benign").texts == ["One, two; three"]
 
 
 def test_a_text_file_has_a_prompt_a_line_and_repeats_count_once(tmp_path: Path) -> None:
@@ -139,6 +145,11 @@ def test_a_text_file_has_a_prompt_a_line_and_repeats_count_once(tmp_path: Path) 
         ("a.jsonl", '{"prompt": ""}', "line 1: 'prompt' is empty"),
         ("a.jsonl", '{"prompt": "\u200b\u200d"}', "line 1: 'prompt' is empty"),
         ("a.csv", "prompt\n\u200b\n", "line 2: 'prompt' is empty"),
+        (
+            "a.csv",
+            "prompt;category\nOne;two;three\n",
+            "has 3 cells, and the header has 2. Put text that contains semicolons",
+        ),
         ("a.txt", "\u200b\u200d\n\u3164\n", "has no prompts"),
         ("a.json", '{"prompt": "One"}\n{"prompt": "Two"}', "not valid JSON .Extra data.. Write one list of objects"),
         ("a.json", '{"prompt": "One"}', "is not a list. Write one list of objects; a file of one object per line ends"),

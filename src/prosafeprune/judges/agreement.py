@@ -52,7 +52,7 @@ def read_label(label: object) -> AnswerClass:
     Raises:
         InputError: the label is none of these.
     """
-    text = str(label).strip().lower().replace(" ", "_")
+    text = str(label).strip().lower().replace(" ", "_").replace("-", "_")
     if text[:1] in XSTEST_NUMBERS:
         return XSTEST_NUMBERS[text[0]]
     if text in set(AnswerClass):

@@ -49,8 +49,8 @@ def read_answers(
 ) -> tuple[list[Exchange], list[dict[str, Any]]]:
     """Return the exchanges of a file and its rows; each row has ``prompt``, ``completion`` and the ``required`` fields.
 
-    In the file, prompts and completions may have other ``names``. CSV rows with an empty required field are skipped:
-    the sheet may be labelled only in part.
+    In the file, prompts and completions may have other ``names``. Rows with an empty required field are skipped: the
+    answers may be labelled only in part.
 
     Raises:
         InputError: no such file, a row that is not such an object, or no row at all.
@@ -61,12 +61,16 @@ def read_answers(
     rows = [_checked(row, f"{path}, line {number}", fields) for number, row in numbered]
     if is_table:
         rows = [{name: unguarded(value) for name, value in row.items()} for row in rows]
-        rows = [row for row in rows if all(row[field].strip() for field in required)]
+    if rows and not (rows := [row for row in rows if not any(_is_empty(row[field]) for field in required)]):
+        raise InputError(f"{path}: holds no labelled answer. Fill in '{required[0]}'.")
     if not rows:
-        fault = "holds no labelled answer. Fill in its label column" if is_table and required else "holds no answer"
-        raise InputError(f"{path}: {fault}." if is_table else f"{path}: {fault}. Write one JSON object per line.")
+        raise InputError(f"{path}: holds no answer." + ("" if is_table else " Write one JSON object per line."))
     rows = [{**row, "prompt": row[names.prompt], "completion": row[names.completion]} for row in rows]
     return [Exchange(stored_prompt(row["prompt"]), row["completion"]) for row in rows], rows
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or not str(value).strip()
 
 
 def _checked(row: Mapping[str, Any], place: str, fields: tuple[str, ...]) -> dict[str, Any]:
@@ -151,7 +155,8 @@ def sheet_files(path: Path) -> tuple[Path, Path]:
 def write_sheet(path: Path, rows: Sequence[Mapping[str, Any]]) -> tuple[Path, Path]:
     """Write the sheet as ``path`` with the endings .csv and .html; return both.
 
-    It has no verdicts: whoever labels must not see them.
+    It has no verdicts: whoever labels must not see them. The table begins with a byte order mark, without which Excel
+    does not read it as UTF-8.
 
     Raises:
         InputError: the disk is full or fails.
@@ -161,7 +166,7 @@ def write_sheet(path: Path, rows: Sequence[Mapping[str, Any]]) -> tuple[Path, Pa
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows([guarded(row["prompt"]), guarded(row["completion"]), ""] for row in rows)
-    write_whole(table, stream.getvalue())
+    write_whole(table, "\ufeff" + stream.getvalue())
     write_whole(page, _page(rows, table.name))
     return table, page
 

@@ -12,6 +12,8 @@ from prosafeprune.files.text_file import read_text_file
 from prosafeprune.text import SURROGATE, first_repeat, is_blank
 
 Row = Mapping[str, Any]
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+LONGEST_HEADER = 100_000
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -88,25 +90,36 @@ def is_json_object(line: str) -> bool:
 def csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """Yield each row of a CSV file, by column, with the number of its first line, from 1.
 
-    In a file with one column, commas belong to the text, quoted or not.
+    Columns are separated as in the header (:func:`delimiter_of`). In a file with one column, commas belong to the
+    text, quoted or not.
 
     Raises:
         InputError: no such file, not UTF-8, a quote that is not closed, a cell that is too long, two columns of one
             name, or a row with more or fewer cells than columns.
     """
-    rows = _csv_cells(path)
+    text = read_text_file(path)
+    delimiter = delimiter_of(text.lstrip("\n").split("\n", 1)[0])
+    rows = _csv_cells(path, text, delimiter)
     _, columns = next(rows, (1, []))
     twice = first_repeat(columns)
     if twice is not None:
         raise InputError(f"{path}, line 1: two columns are called '{twice}'. Rename one of them.")
     for number, cells in rows:
+        if len(cells) > 1 and not any(cells):  # a row without content, as spreadsheets save them
+            continue
         values = [",".join(cells)] if len(columns) == 1 else cells
         if len(values) != len(columns):
             raise InputError(
                 f"{path}, line {number}: has {len(values)} cells, and the header has {len(columns)}. Put text that "
-                "contains commas or line breaks in double quotes."
+                f"contains {DELIMITERS[delimiter]} or line breaks in double quotes."
             )
         yield number, dict(zip(columns, values, strict=True))
+
+
+def delimiter_of(header: str) -> str:
+    """Return what separates the columns in a header: where spreadsheets write a comma in numbers, it is a semicolon."""
+    line = header[:LONGEST_HEADER]
+    return max(DELIMITERS, key=lambda one: len(next(csv.reader([line], delimiter=one), [])))
 
 
 def first_column(row: Row, columns: Sequence[str], place: str, remedy: str) -> str:
@@ -130,9 +143,9 @@ def require_complete_characters(value: object, place: str) -> None:
         )
 
 
-def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _csv_cells(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the cells of each row that is not blank, with the number of its first line."""
-    reader = csv.reader(io.StringIO(read_text_file(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
         first_line = reader.line_num + 1
         try:

@@ -8,14 +8,13 @@ from typing import TextIO
 
 from prosafeprune.errors import first_line
 from prosafeprune.progress import Advance
+from prosafeprune.prompts.rows import delimiter_of
 from prosafeprune.text import first_repeat
 from prosafeprune.traffic.log_formats import UnreadableEntryError
 from prosafeprune.traffic.log_text import lines_of
 from prosafeprune.traffic.log_values import Entry
 
 LARGEST_CELL = 10_000_000
-DELIMITERS = ",;\t"
-LONGEST_HEADER = 100_000
 
 
 def csv_rows(stream: TextIO) -> Iterator[Entry]:
@@ -26,7 +25,7 @@ def csv_rows(stream: TextIO) -> Iterator[Entry]:
     lines = (line for _, line in lines_of(stream))
     header = next(lines, "")
     # Strict: else a quote that is not closed takes the rest of the file as its text.
-    reader = csv.reader(chain([header], lines), delimiter=_delimiter(header), strict=True)
+    reader = csv.reader(chain([header], lines), delimiter=delimiter_of(header), strict=True)
     columns = _cells(reader) or []
     if isinstance(columns, UnreadableEntryError):
         raise csv.Error(f"its header {columns}")
@@ -40,12 +39,6 @@ def csv_rows(stream: TextIO) -> Iterator[Entry]:
             yield reader.line_num, dict(zip(columns, cells, strict=True))
         elif cells:
             yield reader.line_num, UnreadableEntryError(f"has {len(cells)} cells, and the header has {len(columns)}")
-
-
-def _delimiter(header: str) -> str:
-    """Return what separates the columns in a header: where spreadsheets write a comma in numbers, it is a semicolon."""
-    line = header[:LONGEST_HEADER]
-    return max(DELIMITERS, key=lambda one: len(next(csv.reader([line], delimiter=one), [])))
 
 
 def _cells(reader: Iterator[list[str]]) -> list[str] | UnreadableEntryError | None:

@@ -11,7 +11,7 @@ document.querySelector("button").addEventListener("click", (event) => {
     lines.push([field("prompt"), field("completion"), chosen ? chosen.value : ""].map(cell).join(","));
   }
   const link = document.createElement("a");
-  link.href = "data:text/csv;charset=utf-8," + encodeURIComponent(lines.join("\n") + "\n");
+  link.href = "data:text/csv;charset=utf-8," + encodeURIComponent("\ufeff" + lines.join("\n") + "\n");
   link.download = event.target.textContent.split(" ").pop();
   link.click();
 });

@@ -14,7 +14,8 @@ from prosafeprune.prompts import PromptClass, bundled_prompts
 
 @pytest.fixture(autouse=True)
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prosafeprune.model.loading.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    for module in ("evaluation.targets", "setup.load"):
+        monkeypatch.setattr(f"prosafeprune.{module}.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
 
 
 def size_of(prompt_class: PromptClass) -> int:
@@ -52,3 +53,15 @@ def test_a_servers_time_is_not_estimated(run: Run) -> None:
 def test_a_dry_run_refuses_what_the_run_would(command: str, run: Run, checkpoint: Make) -> None:
     run.refused("prints tables", command, checkpoint("llama"), "--dry-run", "--json")
     run.refused("no such benchmark", command, checkpoint("llama"), "--dry-run", "-b", "nonesuch")
+
+
+def test_a_dry_run_refuses_methods_and_settings_that_the_run_would(run: Run, checkpoint: Make, tmp_path: Path) -> None:
+    model = checkpoint("llama")
+    one, several = ("evaluate", model, "--dry-run", "--method"), ("compare", model, "--dry-run", "--methods")
+    for command in (one, several):
+        run.refused("no such method", *command, "sfd")
+        run.refused("thresholt", *command, "scan", "-s", "scan.thresholt=1")
+        run.refused("no such", *command, "sft", "--sft-data", tmp_path / "missing.jsonl")
+    run.refused("actor is not compared", *several, "default,sft", "-s", "actor.alpha=1")
+    run.refused("is not a setting of the evaluated method", *one, "scan", "-s", "actor.alpha=1")
+    run.refused("needs --fitted", *one, "prosafeprune")

@@ -6,7 +6,7 @@ from typing import Any
 
 from prosafeprune.baselines.fitting import FITTED, FittedMethod, damage_named, fitted_under, method_from_file
 from prosafeprune.baselines.learned_prompts import require_not_learned
-from prosafeprune.baselines.method import FitContext
+from prosafeprune.baselines.method import FitContext, Method
 from prosafeprune.baselines.registry import find_method, make_method, read_settings
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.prompts_record import prompts_record
@@ -38,21 +38,12 @@ def evaluated_method(
         if found.method.needs_fit:
             warn_of_other_conditions(request.fitted, found.made_by, request, reporter)
         return found
-    if "plan" in find_method(request.method).model_fields and ":" not in request.method:
-        raise InputError(
-            f"--method {request.method} needs --fitted, the file that compare wrote; or evaluate a pruned model "
-            "instead."
-        )
-    settings = read_settings(request.method_settings)
-    others = [name for name in settings if name != request.method]
-    if others:
-        raise InputError(f"--settings: {others[0]} is not a setting of the evaluated method, {request.method}.")
+    made = unfitted_method(request)
     samples = Recipe.model_fields["samples"].default
     calibration = {
         prompt_class: bundled_prompts(prompt_class, "calibration").spread(samples, request.seed)
         for prompt_class in PromptClass
     }
-    made = make_method(request.method, settings.get(request.method))
     for prompts in (*calibration.values(), *made.further_prompts()):
         require_disjoint([prompts], [evaluation_set.prompts for evaluation_set in sets])
     learned, chosen_by = in_modes(calibration, request.thinking), in_modes(validation, request.thinking)
@@ -71,6 +62,20 @@ def evaluated_method(
         lambda: FitContext(model.loaded, learned, chosen_by, request.batch_size, request.seed, reporter),
         (*learned.values(), *made.further_prompts()),
     )
+
+
+def unfitted_method(request: EvaluateRequest) -> Method:
+    """Return the method of a request that names no fit. Raises InputError for a wrong name or setting."""
+    if "plan" in find_method(request.method).model_fields and ":" not in request.method:
+        raise InputError(
+            f"--method {request.method} needs --fitted, the file that compare wrote; or evaluate a pruned model "
+            "instead."
+        )
+    settings = read_settings(request.method_settings)
+    others = [name for name in settings if name != request.method]
+    if others:
+        raise InputError(f"--settings: {others[0]} is not a setting of the evaluated method, {request.method}.")
+    return make_method(request.method, settings.get(request.method))
 
 
 def _method_without_leak(name: str, path: Path, model: str, sets: Sequence[EvaluationSet]) -> FittedMethod:

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
+from prosafeprune.baselines.evaluated_method import unfitted_method
+from prosafeprune.baselines.registry import find_method
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, sets_in_modes
+from prosafeprune.jobs.compare_methods import given_methods
 from prosafeprune.jobs.outlook import speed_on
 from prosafeprune.model.adapters import running_without_weights
 from prosafeprune.progress import Reporter
@@ -22,12 +25,17 @@ COMPARED = (
 
 def evaluation_outlook(request: EvaluateRequest, reporter: Reporter) -> list[Grid]:
     """Return the sets of an evaluation and the time of its answers, as tables. Raises InputError as the run would."""
+    if request.fitted is not None:
+        find_method(request.method)
+    elif request.method != "default":
+        unfitted_method(request)
     sets = sets_in_modes(choose_sets(SetChoice.of(request, request.seed)), request.thinking)
     return _outlook(request, sets, 1, request.repeats, EVALUATED, reporter)
 
 
 def comparison_outlook(request: CompareRequest, reporter: Reporter) -> list[Grid]:
     """Return the sets of a comparison and the time of its answers, as tables. Raises InputError as the run would."""
+    given_methods(request.model_copy(update={"pruned": None}), "")  # a checkpoint is compared with the model's weights
     sets = read_prompts_of(request, reporter).measured
     return _outlook(request, sets, len(request.methods), 1, COMPARED, reporter)
 

@@ -56,6 +56,16 @@ def test_refused_turns_become_candidates_with_their_context(tmp_path: Path, run:
     assert json.loads((tmp_path / "mined" / "prosafeprune.json").read_text()) == found
 
 
+def test_answers_in_a_language_that_was_not_measured_are_told(tmp_path: Path, run: Run) -> None:
+    swedish = chat(
+        "Hur d\u00f6dar jag en process?", "Jag \u00e4r ledsen, men jag kan tyv\u00e4rr inte hj\u00e4lpa dig med det."
+    )
+    log = write_rows(tmp_path / "log.jsonl", [swedish, chat("Which knife is best for trout?", NO)])
+    out, err = run.ok("prompts", "mine", log, "-o", tmp_path / "mined", "--json")
+    assert "1 of 2 answers are in a language that the built-in judge was not measured in" in err
+    assert json.loads(out)["unmeasured_languages"] == 1
+
+
 def test_equal_runs_give_equal_files_and_a_folder_is_replaced_only_when_asked(tmp_path: Path, run: Run) -> None:
     log = write_rows(tmp_path / "log.jsonl", [chat(f"May I {word}?", NO) for word in ("run", "hide", "kill time")])
     folders = [tmp_path / "one", tmp_path / "two"]

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.staging import RECORD_FILE, claimed_output, require_outside, staged_folder, write_whole
+from prosafeprune.judges.builtin import in_unmeasured_language, language_warning
 from prosafeprune.judges.judging import judge_answers
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.judges.verdict import AnswerClass, Exchange, Judge
@@ -42,6 +43,8 @@ class Tally:
     turns: int = 0
     classes: Counter[str] = field(default_factory=Counter)
     """Answers by class."""
+    unmeasured: int = 0
+    """Answers in languages that the built-in judge was not measured in."""
     masked: Counter[str] = field(default_factory=Counter)
     """Personal data in requests and answers, by kind."""
     skipped: int = 0
@@ -113,6 +116,8 @@ def run_mine(
             write_whole(staging / RECORD_FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     if tally.skipped:
         reporter.warning(f"{tally.skipped} entries could not be read and are left out, such as {tally.first_skipped}.")
+    if warning := language_warning(tally.unmeasured, tally.turns):
+        reporter.warning(warning)
     return MineResult(record, output)
 
 
@@ -138,6 +143,7 @@ def _fill(
             verdicts = judge_answers(judge, [Exchange(as_prompt(turn.messages), turn.answer) for turn in chunk])
             for turn, verdict in zip(chunk, verdicts, strict=True):
                 tally.classes[verdict.answer_class.value] += 1
+                tally.unmeasured += in_unmeasured_language(verdict)
                 if verdict.answer_class.refuses:
                     candidates.add(turn, verdict)
 
@@ -185,6 +191,7 @@ def _record(
         "settings": request.model_dump(mode="json", exclude={"judge", "judge_endpoint"}),
         "turns": tally.turns,
         "classes": dict(tally.classes.most_common()),
+        "unmeasured_languages": tally.unmeasured,
         "refused": refused,
         "repeats": refused - candidates.dropped - len(candidates),
         "outside_sample": candidates.dropped,

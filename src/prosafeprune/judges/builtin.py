@@ -52,13 +52,22 @@ def is_translation(prompt: str, answer: str) -> bool:
     return ASKS_TRANSLATION.search(prompt) is not None and ONE_QUOTATION.fullmatch(answer) is not None
 
 
+def in_unmeasured_language(verdict: Verdict) -> bool:
+    """Return whether an answer is undetermined because the built-in judge was not measured in its language."""
+    return verdict.reason == UNSUPPORTED_LANGUAGE
+
+
 def unmeasured_languages(verdicts: Sequence[Verdict]) -> str:
     """Return a warning of answers in languages that the built-in judge was not measured in; empty without any."""
-    count = sum(verdict.reason == UNSUPPORTED_LANGUAGE for verdict in verdicts)
+    return language_warning(sum(map(in_unmeasured_language, verdicts)), len(verdicts))
+
+
+def language_warning(count: int, total: int) -> str:
+    """Return the warning of ``count`` answers in languages that were not measured; empty without any."""
     if not count:
         return ""
     return (
-        f"{count} of {len(verdicts)} answers are in a language that the built-in judge was not measured in, and count "
+        f"{count} of {total} answers are in a language that the built-in judge was not measured in, and count "
         "as undetermined. Choose --judge qwen3guard or llm for them."
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from prosafeprune import cli
+from prosafeprune.errors import InputError
 from prosafeprune.judges.answers_file import guarded, read_answers, sheet_files, unguarded, write_sheet
 from prosafeprune.prompts.conversation import as_prompt
 
@@ -130,3 +131,24 @@ def test_options_that_do_not_fit_together(
     err = capsys.readouterr().err
     assert message in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_answers_in_conversations_and_behind_system_prompts_are_read(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
+    asked = [*turns, {"role": "user", "content": "How do I kill a process?"}]
+    rows = [
+        {"messages": asked, "completion": "Use kill."},
+        {"system": "You answer questions about banking only.", "prompt": "Who won?", "completion": "Banking only."},
+        {"prompt": "Why?", "messages": asked[-1:], "completion": "Use kill."},
+    ]
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("\n".join(map(json.dumps, rows)))
+    exchanges, read = read_answers(answers)
+    assert exchanges[0].prompt == as_prompt([(one["role"], one["content"]) for one in asked])
+    assert exchanges[1].prompt == as_prompt([("system", rows[1]["system"]), ("user", "Who won?")])
+    assert exchanges[2].prompt == "How do I kill a process?"
+    table, _ = write_sheet(tmp_path / "sheet", read)
+    assert [one.prompt for one in read_answers(table)[0]] == [one.prompt for one in exchanges]
+    answers.write_text(json.dumps({"messages": turns, "completion": "Use kill."}))
+    with pytest.raises(InputError, match="line 1: the last turn must be the user's"):
+        read_answers(answers)

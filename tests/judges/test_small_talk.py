@@ -24,6 +24,8 @@ DATA = Path(__file__).parent
         ("Thank you so much!", "You're welcome! Let me know if there is anything else I can help with."),
         ("ok thanks, that's all", "Take care!"),
         ("Can you help me?", "Of course! What do you need help with?"),
+        ("Who are you?", "I'm an AI assistant. How can I help you today?"),
+        ("Wer bist du?", "Ich bin ein KI-Assistent. Wie kann ich dir helfen?"),
         ("Hallo", "Hallo! Wie kann ich Ihnen helfen?"),
         ("Hola", "¡Hola! ¿En qué puedo ayudarte?"),
         ("Bonjour", "Bonjour ! Comment puis-je vous aider ?"),

@@ -20,6 +20,7 @@ from prosafeprune.files.staging import write_whole
 from prosafeprune.judges.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts.conversation import stored_prompt, transcript
 from prosafeprune.prompts.rows import csv_rows, json_rows, require_complete_characters
+from prosafeprune.prompts.sources import MESSAGES, SYSTEM, prompt_of_row
 
 COLUMNS = ("prompt", "completion", "label")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -49,23 +50,26 @@ def read_answers(
 ) -> tuple[list[Exchange], list[dict[str, Any]]]:
     """Return the exchanges of a file and its rows; each row has ``prompt``, ``completion`` and the ``required`` fields.
 
-    In the file, prompts and completions may have other ``names``. Rows with an empty required field are skipped: the
-    answers may be labelled only in part.
+    In the file, prompts and completions may have other ``names``, and a row's prompt may be a conversation
+    (``messages``) or have a system prompt (``system``), as in prompt files. Rows with an empty required field are
+    skipped: the answers may be labelled only in part.
 
     Raises:
         InputError: no such file, a row that is not such an object, or no row at all.
     """
     fields = (*names, *required)
     is_table = path.suffix.lower() == ".csv"
-    numbered = csv_rows(path) if is_table else json_rows(path)
-    rows = [_checked(row, f"{path}, line {number}", fields) for number, row in numbered]
-    if is_table:
-        rows = [{name: unguarded(value) for name, value in row.items()} for row in rows]
+    rows = []
+    for number, row in csv_rows(path) if is_table else json_rows(path):
+        checked = _checked(row, f"{path}, line {number}", fields)
+        if is_table:
+            checked = {name: unguarded(value) for name, value in checked.items()}
+        prompt = _prompt(checked, names.prompt, f"{path}, line {number}")
+        rows.append({**checked, "prompt": prompt, "completion": checked[names.completion]})
     if rows and not (rows := [row for row in rows if not any(_is_empty(row[field]) for field in required)]):
         raise InputError(f"{path}: holds no labelled answer. Fill in '{required[0]}'.")
     if not rows:
         raise InputError(f"{path}: holds no answer." + ("" if is_table else " Write one JSON object per line."))
-    rows = [{**row, "prompt": row[names.prompt], "completion": row[names.completion]} for row in rows]
     return [Exchange(stored_prompt(row["prompt"]), row["completion"]) for row in rows], rows
 
 
@@ -74,13 +78,18 @@ def _is_empty(value: object) -> bool:
 
 
 def _checked(row: Mapping[str, Any], place: str, fields: tuple[str, ...]) -> dict[str, Any]:
-    for field in fields:
+    for field in fields[1:] if row.get(MESSAGES) else fields:
         if field not in row:
             raise InputError(f"{place}: no field '{field}' among: {', '.join(row)[:200]}.{_remedy(field, fields)}")
-    if not all(isinstance(row[field], str) for field in fields[:2]):
+    if not all(isinstance(row.get(field, ""), str) for field in fields[:2]):
         raise InputError(f"{place}: {' and '.join(fields[:2])} must be text.")
     require_complete_characters(row, place)
     return dict(row)
+
+
+def _prompt(row: Mapping[str, Any], field: str, place: str) -> str:
+    """Return the prompt of a row: a conversation where it has ``messages`` or ``system``."""
+    return prompt_of_row(row, (field,), place) if row.get(MESSAGES) or row.get(SYSTEM) else row[field]
 
 
 def _remedy(field: str, fields: tuple[str, ...]) -> str:

@@ -17,7 +17,7 @@ BETWEEN = r"[\W_]*"
 
 
 def is_small_talk(prompt: str) -> bool:
-    """Return whether a prompt is only a greeting, thanks, a goodbye or a call for help without a subject."""
+    """Return whether a prompt is only a greeting, thanks, a goodbye, a call for help or a question who answers."""
     if len(prompt) > LONGEST:
         return False
     text = plain_letters(prompt)

@@ -50,20 +50,28 @@ class TemplateProcess:
         request = json.dumps([template, list(messages), dict(variables)], default=str).encode()
         with self._lock:
             try:
-                if self._process is None or self._process.poll() is not None:
-                    self._start()
-                assert self._process is not None and self._process.stdin is not None
-                _write(self._process.stdin, request)
-                kind, text = json.loads(self._read(time.monotonic() + SECONDS))
-            except (OSError, EOFError, ValueError) as error:
-                self.stop()
-                raise TemplateLimitError("the process that renders it ended") from error
-            except BaseException:  # interrupted: the reply would be taken for that of the next request
-                self.stop()
-                raise
+                kind, text = self._reply(request)
+            except (OSError, EOFError, ValueError):
+                # The system may have ended it, for want of memory: not the template's fault.
+                try:
+                    kind, text = self._reply(request)
+                except (OSError, EOFError, ValueError) as error:
+                    raise TemplateLimitError("the process that renders it ended") from error
         if kind != "text":
             raise (TemplateLimitError if kind == "limit" else TemplateError)(text)
         return str(text)
+
+    def _reply(self, request: bytes) -> tuple[str, str]:
+        try:
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+            assert self._process is not None and self._process.stdin is not None
+            _write(self._process.stdin, request)
+            kind, text = json.loads(self._read(time.monotonic() + SECONDS))
+        except BaseException:  # interrupted: the reply would be taken for that of the next request
+            self.stop()
+            raise
+        return kind, text
 
     def stop(self) -> None:
         """End the process, if there is one."""

@@ -63,7 +63,7 @@ def shown(browser: Browser, part: str) -> str:
 def saved(folder: Path) -> Path:
     path = folder / "reviewed.jsonl"
     for _ in range(300):
-        if path.exists():
+        if path.exists() and path.stat().st_size:  # Chromium makes the file before it writes into it
             return path
         time.sleep(0.1)
     raise AssertionError(f"nothing was saved: {list(folder.iterdir())}")

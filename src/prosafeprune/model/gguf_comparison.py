@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ValidationError
 
-from prosafeprune.errors import InputError, first_line
+from prosafeprune.errors import InputError
 from prosafeprune.files.versions import installed_version
 from prosafeprune.model import llama_cpp
 from prosafeprune.model.gguf_file import gguf_parts, open_gguf
 from prosafeprune.model.llama_cpp import Predictions
+from prosafeprune.model.running import told_if_it_cannot_run
 from prosafeprune.progress import Reporter
 
 TEXT = (
@@ -90,14 +91,8 @@ def compare(model: Any, tokenizer: Any, expected: Predictions, gguf: Path) -> Gg
         InputError: they differ too much, or the tokenizer splits the text into other tokens.
     """
     _require_same_tokens(tokenizer(TEXT, add_special_tokens=False).input_ids, expected.tokens, gguf.name)
-    try:
+    with told_if_it_cannot_run(gguf.name, "Fetch it again."):
         values = divergences(model, expected)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{gguf.name}: cannot run ({type(error).__name__}: {first_line(error)}). Fetch it again."
-        ) from error
     types = {tensor.tensor_type.name for part in gguf_parts(gguf) for tensor in open_gguf(part).tensors}
     limit = LIMIT if types <= UNQUANTISED else LIMIT_QUANTISED
     mean = sum(values) / len(values)

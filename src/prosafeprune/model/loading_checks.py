@@ -7,8 +7,9 @@ from typing import Any
 import torch
 import transformers
 
-from prosafeprune.errors import InputError, first_line
+from prosafeprune.errors import InputError
 from prosafeprune.model.batches import accepted, cache_option, takes_cache
+from prosafeprune.model.running import told_if_it_cannot_run
 from prosafeprune.model.stored_names import (
     parameters_of,
     require_complete,
@@ -49,26 +50,19 @@ def require_as_stored(model: Any, found: dict[str, Any], name: str, reporter: Re
 def require_runs(model: Any, name: str, dtype: str) -> None:
     """Raise InputError when a model fails on four tokens, the last two after a cache of the first two, or gives NaN.
 
-    Config settings that no check covers fail only there, each with a different error. A model without a cache is
-    refused: its answers would be made from their last token alone.
+    A model without a cache is refused: its answers would be made from their last token alone.
     """
     if not takes_cache(model):
         raise InputError(
             f"{name}: {model.config.model_type} keeps no keys and values in a cache, so its answers cannot be "
             "generated. This architecture is not supported."
         )
-    try:
+    with told_if_it_cannot_run(name, "Check its config.json."):
         cache = transformers.DynamicCache(config=model.config)
         for _ in range(2):
             ids = torch.zeros(1, 2, dtype=torch.long, device=model.get_input_embeddings().weight.device)
             options = accepted(model, **cache_option(model, cache), use_cache=True)
             logits = model(input_ids=ids, **options).logits
-    except (InputError, MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{name}: cannot run ({type(error).__name__}: {first_line(error)}). Check its config.json."
-        ) from error
     if bool(logits.isnan().any()):
         raise InputError(f"{name}: produces NaN in {dtype}. Try another --dtype.")
 

@@ -56,7 +56,7 @@ def test_without_labels_a_table_is_printed(
         ("[]", "not a JSON object"),
         ("", "holds no answer"),
         ('{"prompt": "x", "completion": 3}', "must be text"),
-        ('{"prompt": "x", "completion": "y", "label": "maybe"}', "label 'maybe' is unknown"),
+        ('{"prompt": "x", "completion": "y", "label": "maybe"}', "a.jsonl, line 1: The label 'maybe' is unknown"),
     ],
 )
 def test_a_bad_file_is_one_line_and_exit_code_2(

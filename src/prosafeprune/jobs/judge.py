@@ -113,7 +113,7 @@ def judge_file(
     Raises:
         InputError: the file, a label or the output cannot be used, or the judge fails.
     """
-    exchanges, rows = read_answers(answers, *([labels] if labels else []), names=names)
+    exchanges, rows = read_answers(answers, labels, names)
     given = [read_label(row[labels]) for row in rows] if labels else None
     if output is not None:
         check_verdicts_file(output, overwrite, answers)

@@ -46,11 +46,11 @@ class JudgesCompared(BaseModel):
         return "undefined" if self.kappa is None else f"{self.kappa:.2f}"
 
 
-def read_label(label: object) -> AnswerClass:
+def read_label(label: object, place: str = "") -> AnswerClass:
     """Return the class that a label means: one of our names, or XSTest's number 1, 2 or 3 with anything after it.
 
     Raises:
-        InputError: the label is none of these.
+        InputError: the label is none of these; the line begins with ``place``.
     """
     text = str(label).strip().lower().replace(" ", "_").replace("-", "_")
     if text[:1] in XSTEST_NUMBERS:
@@ -58,7 +58,7 @@ def read_label(label: object) -> AnswerClass:
     if text in set(AnswerClass):
         return AnswerClass(text)
     raise InputError(
-        f"The label {str(label)[:80]!r} is unknown. A label is one of {', '.join(AnswerClass)}, or begins with 1 "
+        f"{place}The label {str(label)[:80]!r} is unknown. A label is one of {', '.join(AnswerClass)}, or begins with 1 "
         "(compliance), 2 or 3 (refusal)."
     )
 

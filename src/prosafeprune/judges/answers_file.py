@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.staging import write_whole
+from prosafeprune.judges.agreement import read_label
 from prosafeprune.judges.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts.conversation import stored_prompt, transcript
 from prosafeprune.prompts.rows import csv_rows, json_rows, require_complete_characters
@@ -46,18 +47,18 @@ DEFAULT_FIELDS = AnswerFields()
 
 
 def read_answers(
-    path: Path, *required: str, names: AnswerFields = DEFAULT_FIELDS
+    path: Path, labels: str | None = None, names: AnswerFields = DEFAULT_FIELDS
 ) -> tuple[list[Exchange], list[dict[str, Any]]]:
-    """Return the exchanges of a file and its rows; each row has ``prompt``, ``completion`` and the ``required`` fields.
+    """Return the exchanges of a file and its rows; each row has ``prompt``, ``completion`` and the field ``labels``.
 
     In the file, prompts and completions may have other ``names``, and a row's prompt may be a conversation
-    (``messages``) or have a system prompt (``system``), as in prompt files. Rows with an empty required field are
-    skipped: the answers may be labelled only in part.
+    (``messages``) or have a system prompt (``system``), as in prompt files. Rows without a label are skipped: the
+    answers may be labelled only in part.
 
     Raises:
-        InputError: no such file, a row that is not such an object, or no row at all.
+        InputError: no such file, a row that is not such an object, an unknown label, or no row at all.
     """
-    fields = (*names, *required)
+    fields = (*names, labels) if labels else names
     is_table = path.suffix.lower() == ".csv"
     rows = []
     for number, row in csv_rows(path) if is_table else json_rows(path):
@@ -66,10 +67,12 @@ def read_answers(
             checked = {name: unguarded(value) for name, value in checked.items()}
         prompt = _prompt(checked, names.prompt, f"{path}, line {number}")
         rows.append({**checked, "prompt": prompt, "completion": checked[names.completion]})
-    if rows and not (rows := [row for row in rows if not any(_is_empty(row[field]) for field in required)]):
-        raise InputError(f"{path}: holds no labelled answer. Fill in '{required[0]}'.")
+        if labels and not _is_empty(checked[labels]):
+            read_label(checked[labels], f"{path}, line {number}: ")
     if not rows:
         raise InputError(f"{path}: holds no answer." + ("" if is_table else " Write one JSON object per line."))
+    if labels and not (rows := [row for row in rows if not _is_empty(row[labels])]):
+        raise InputError(f"{path}: holds no labelled answer. Fill in '{labels}'.")
     return [Exchange(stored_prompt(row["prompt"]), row["completion"]) for row in rows], rows
 
 

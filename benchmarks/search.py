@@ -5,8 +5,9 @@
 For plans all over the middle of the model, at several strengths: (a) the search's score, by answers of 20 tokens to the
 scoring prompts, and (b) C.R. and S.S. by answers of 48 tokens to all other validation prompts. The first ``--timed``
 plans also answer the scoring prompts as a plain script would, 32 tokens by ``model.generate`` on padded batches of
-40, for the time that takes. Prints one JSON object: seconds per plan of each, their ratio, Spearman's rank correlation
-of C.R., S.S. and T.S., and each plan's figures.
+40, for the time that takes (and 14 GB of memory with a model of 0.5 B). Prints one JSON object: seconds per plan of
+each, their ratio, Spearman's rank correlation of C.R., S.S. and T.S., and each plan's figures, which are shown as they
+come: C.R. scored and measured, S.S. scored and measured.
 """
 
 from __future__ import annotations
@@ -96,8 +97,7 @@ def main() -> None:
                     plain.append(time.perf_counter() - started)
             assert measured.compliance_rate is not None and measured.safety_score is not None
             found.append((score.compliance_rate, measured.compliance_rate, score.safety_score, measured.safety_score))
-            estimated, real = (round(sum(found[-1][place::2]) / 2, 1) for place in (0, 1))
-            reporter.note(f"{describe_plan(plan)}: T.S. {estimated} scored, {real} measured")
+            reporter.note(f"{describe_plan(plan)}: {[round(value, 1) for value in found[-1]]}")
     compliance, compliance_measured, safety, safety_measured = zip(*found, strict=True)
     tradeoff = [(a + b) / 2 for a, b in zip(compliance, safety, strict=True)]
     tradeoff_measured = [(a + b) / 2 for a, b in zip(compliance_measured, safety_measured, strict=True)]

@@ -248,6 +248,10 @@ def test_missing_and_odd_tensors_are_named(tmp_path: Path) -> None:
         matrix(tmp_path / "c", stored, settings)
     with pytest.raises(InputError, match=r"x\.qzeros: is missing"):
         matrix(tmp_path / "d", {"qweight": torch.ones(4, 8, dtype=torch.int32)}, {"quant_method": "gptq"})
+    stored, _ = KINDS["gptq"][0](torch.randn(32, 64))
+    del stored["g_idx"]  # with act-order, groups taken one after the other would be other weights
+    with pytest.raises(InputError, match=r"x\.g_idx: is missing"):
+        matrix(tmp_path / "e", stored, KINDS["gptq"][1])
 
 
 def test_a_scale_that_is_not_finite_stops_the_conversion(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -218,3 +219,41 @@ def test_weights_in_other_formats_are_not_copied(name: str, checkpoint: Make, tm
     (output := tmp_path / "out").mkdir()
     copy_checkpoint(source, output)
     assert (output / "model.safetensors").exists() and not (output / name).exists()
+
+
+def test_a_model_in_read_only_folders_is_copied_into_folders_that_can_be_written(
+    checkpoint: Make, tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(checkpoint("llama"), tmp_path / "source"))
+    (source / "templates").mkdir()
+    (source / "templates" / "other.jinja").write_text("{{ messages }}")
+    folders = [source, source / "templates"]
+    for file in source.rglob("*"):
+        file.chmod(0o555 if file.is_dir() else 0o444)
+    source.chmod(0o555)
+    (output := tmp_path / "out").mkdir()
+    try:
+        copy_checkpoint(source, output)
+    finally:
+        for folder in folders:  # pytest removes them
+            folder.chmod(0o755)
+    copied = {path.relative_to(output).as_posix() for path in output.rglob("*")}
+    assert copied == {path.relative_to(source).as_posix() for path in source.rglob("*")}
+    assert all(path.stat().st_mode & 0o200 for path in [output, *output.rglob("*")])
+
+
+def test_a_full_disk_ends_a_copy_at_once(checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def full(_: Path, target: Path) -> None:
+        tried.append(target)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    output = tmp_path / "out"
+    with (
+        pytest.raises(InputError, match=r"out: could not be written \(No space left on device\)"),
+        staged_folder(output, overwrite=False) as staging,
+    ):
+        copy_checkpoint(checkpoint("llama"), staging)
+    assert len(tried) == 1 and list(tmp_path.iterdir()) == []

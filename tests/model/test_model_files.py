@@ -14,7 +14,8 @@ from helpers.fixture_types import Make
 from helpers.sparse_checkpoints import sparse_checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.checkpoint.writer import copy_checkpoint
@@ -158,6 +159,12 @@ def test_a_link_to_a_persons_own_file_is_refused(folder: Path, tmp_path: Path) -
     find_source(str(folder))
 
 
+def test_a_file_that_cannot_be_read_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would end the run when the pruned model is written. The tests may run as root, who can read all."""
+    monkeypatch.setattr("os.access", lambda path, _: Path(path).name != "tokenizer.json")
+    assert "tokenizer.json cannot be read. Change its permissions." in refused(folder)
+
+
 def test_the_hubs_cache_is_made_of_links(folder: Path, tmp_path: Path) -> None:
     blobs, snapshot = tmp_path / "repository" / "blobs", tmp_path / "repository" / "snapshots" / "0"
     blobs.mkdir(parents=True)
@@ -224,6 +231,34 @@ def test_places_outside_the_data_are_refused(tmp_path: Path) -> None:
         (tmp_path / "a.safetensors").write_bytes(len(content).to_bytes(8, "little") + content + bytes(40))
         with pytest.raises(InputError, match="cannot be read as safetensors"):
             read_shard_header(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("second", "size", "words"),
+    [
+        (([1], [4, 8]), 8, None),
+        (([0], [4, 4]), 4, None),
+        (([1], [4, 8]), 12, "4 bytes after the last tensor"),
+        (([1], [8, 12]), 12, "the data of b do not start where"),
+        (([1], [0, 4]), 4, "the data of b do not start where"),
+        (([2], [4, 8]), 8, "the data of b do not have the size of its shape"),
+    ],
+)
+def test_tensors_must_fill_their_file(
+    second: tuple[list[int], list[int]], size: int, words: str | None, tmp_path: Path
+) -> None:
+    """The library refuses such files; with --memory low they would be copied, and nothing would load the output."""
+    entry = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    header = {"a": entry, "b": {**entry, "shape": second[0], "data_offsets": second[1]}}
+    content, file = json.dumps(header).encode(), tmp_path / "a.safetensors"
+    file.write_bytes(len(content).to_bytes(8, "little") + content + bytes(size))
+    if words is None:
+        assert load_file(file).keys() == read_shard_header(file).tensors.keys()
+        return
+    with pytest.raises(SafetensorError):
+        load_file(file)
+    with pytest.raises(InputError, match=words):
+        read_shard_header(file)
 
 
 def test_weights_in_another_form_take_no_room_in_the_output_and_in_memory(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The pruned checkpoint: the base model's files copied, the edited tensors overwritten in the copies."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -227,14 +228,22 @@ def _copy(source: Path, folder: Path, shards: set[Path]) -> None:
     index = None if (source / "model.safetensors").exists() else source / INDEX
     documents = OF_A_RUN if (source / RECORD_FILE).exists() else ()  # about another model than the one written
 
-    def left_out(parent: str, names: list[str]) -> set[str]:
-        paths = [Path(parent) / name for name in names]
-        other = {
-            p.name
-            for p in paths
-            if p.name in IGNORED_FOLDERS or (p.suffix.lower() in OTHER_WEIGHTS and p not in shards)
-        }
-        indexes = {p.name for p in paths if p.name.endswith(".index.json") and p != index}
-        return other | indexes | ({*documents, COMPARISON_FILE} if Path(parent) == source else set())
+    def is_copied(path: Path) -> bool:
+        if path.name in IGNORED_FOLDERS or (path.parent == source and path.name in {*documents, COMPARISON_FILE}):
+            return False
+        is_other_index = path.name.endswith(".index.json") and path != index
+        return not is_other_index and (path.suffix.lower() not in OTHER_WEIGHTS or path in shards)
 
-    shutil.copytree(source, folder, ignore=left_out, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    # Not shutil.copytree, which also copies the modes of folders: nothing could be written into those of a model that
+    # is stored read-only. It also goes on after a full disk.
+    for parent, folders, files in os.walk(source, onerror=_fail):
+        folders[:] = [name for name in folders if name not in IGNORED_FOLDERS]
+        into = folder / Path(parent).relative_to(source)
+        into.mkdir(exist_ok=True)
+        for name in files:
+            if is_copied(Path(parent, name)):
+                shutil.copyfile(Path(parent, name), into / name)
+
+
+def _fail(error: OSError) -> None:
+    raise error

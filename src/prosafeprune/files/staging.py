@@ -19,11 +19,10 @@ from prosafeprune.files.claim import claimed
 from prosafeprune.files.output_names import MANIFEST as MANIFEST
 from prosafeprune.files.output_names import RECORD_FILE as RECORD_FILE
 from prosafeprune.files.text_file import read_text_file
+from prosafeprune.text import data_size
 
 SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 """Message of numpy when a disk is full."""
-NUMBERED = re.compile(r"\[Errno \d+\] ([^:]+)")
-"""Beginning of the message of an OSError."""
 _in_use: set[Path] = set()
 """Scratch folders of this process, which may need one for a converted base model while it writes another."""
 
@@ -47,7 +46,7 @@ def check_output(output: Path, source: Path, needed_bytes: int, overwrite: bool)
     free = shutil.disk_usage(parent).free
     if free < needed_bytes:
         raise InputError(
-            f"{output}: needs {needed_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free. "
+            f"{output}: needs {data_size(needed_bytes)}, and {data_size(free)} are free. "
             "Free some space or choose another disk."
         )
 
@@ -253,14 +252,8 @@ def _restore_old(output: Path) -> None:
 
 
 def _reason(error: OSError) -> str:
-    """Return why writing failed; of a tree's copy, whose error lists every file, why the first one was not copied."""
-    failed = error.args[0] if isinstance(error, shutil.Error) and error.args else None
-    if not isinstance(failed, list) or not failed:
-        is_numpys = error.errno is None and SHORT_WRITE.fullmatch(str(error)) is not None
-        return "the disk is full" if is_numpys else error.strerror or first_line(error)
-    reason = str(failed[0][-1])
-    numbered = NUMBERED.match(reason)  # without the path, which is that of a file that is no longer there
-    return numbered[1] if numbered is not None else reason
+    is_numpys = error.errno is None and SHORT_WRITE.fullmatch(str(error)) is not None
+    return "the disk is full" if is_numpys else error.strerror or first_line(error)
 
 
 def _scratch_name(beside: Path, purpose: str) -> Path:

@@ -42,7 +42,7 @@ IGNORED_FOLDERS = {".git", ".cache", "__pycache__"}
 
 
 def require_plain_files(folder: Path, name: str) -> None:
-    """Raise InputError when something in a model folder is not a regular file or a folder of such.
+    """Raise InputError when something in a model folder is not a regular file that can be read, or a folder of such.
 
     Links may lead to files of the model (the hub's cache is made of them) and to weights, not to folders: they would be
     followed when the model's files are copied. A device would be copied until the disk is full, and a pipe would be
@@ -66,6 +66,8 @@ def require_plain_files(folder: Path, name: str) -> None:
                 ) from error
             if not stat.S_ISREG(found.st_mode):
                 raise InputError(f"{name}: {path.relative_to(folder)} is not a regular file. Remove it.")
+            if not os.access(path, os.R_OK):
+                raise InputError(f"{name}: {path.relative_to(folder)} cannot be read. Change its permissions.")
             if found.st_size > MAX_BYTES and path.suffix in FILE_SUFFIXES - {".safetensors"}:
                 raise InputError(
                     f"{name}: {path.relative_to(folder)} has {data_size(found.st_size)}, more than any model's. Fetch "

@@ -1,6 +1,7 @@
 """The header of a .safetensors file: which tensors it holds, and where."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,11 @@ from prosafeprune.text import first_repeat
 
 MAX_HEADER_BYTES = 100_000_000
 """Largest header that the safetensors format allows."""
+BITS = {
+    **{"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16},
+    **{"U16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8},
+}
+"""Bits of a number of each dtype; of others, how many bytes a tensor takes is not checked."""
 
 
 @dataclass(frozen=True)
@@ -74,5 +80,19 @@ def _entries(raw: bytes, file_size: int) -> dict[str, TensorEntry]:
         shape = tuple(entry["shape"])
         if not all(type(size) is int and size >= 0 for size in shape):
             raise ValueError(f"{name} has an invalid shape")
-        tensors[name] = TensorEntry(str(entry["dtype"]), shape, start, end)
+        dtype = str(entry["dtype"])
+        if dtype in BITS and math.prod(shape) * BITS[dtype] != 8 * (end - start):
+            raise ValueError(f"the data of {name} do not have the size of its shape")
+        tensors[name] = TensorEntry(dtype, shape, start, end)
+    _require_filled(tensors, len(raw), file_size)
     return tensors
+
+
+def _require_filled(tensors: dict[str, TensorEntry], start: int, end: int) -> None:
+    """Raise ValueError unless the tensors fill the file one after the other, as the format demands of every file."""
+    for name, entry in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
+        if entry.start != start:
+            raise ValueError(f"the data of {name} do not start where those before them end")
+        start = entry.end
+    if start != end:
+        raise ValueError(f"{end - start} bytes after the last tensor belong to none")

@@ -39,8 +39,8 @@ def gptq(tensors: Tensors, settings: Settings) -> CheckpointLayout:
     for name, words in named(tensors, ".qweight"):
         of = {"words": words, "zeros": part(tensors, f"{name}.qzeros"), "scales": part(tensors, f"{name}.scales")}
         groups, outputs = of["scales"].shape
-        if f"{name}.g_idx" in tensors:
-            of["order"] = tensors[f"{name}.g_idx"]
+        if f"{name}.g_idx" in tensors or (settings.get("desc_act") and groups > 1):  # act-order: of no fixed groups
+            of["order"] = part(tensors, f"{name}.g_idx")
             inputs = of["order"].shape[0]
         else:
             inputs = groups * int(settings.get("group_size") or 0)

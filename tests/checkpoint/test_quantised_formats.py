@@ -61,6 +61,16 @@ def test_matrices_are_rounded_to_the_dtype_of_the_config(dtype: str, tmp_path: P
     assert found["model.norm.weight"].dtype == torch.float32  # as stored
 
 
+def test_a_config_that_names_the_quantised_dtype_names_that_of_the_matrices(tmp_path: Path) -> None:
+    """transformers cannot load a model in float8_e4m3fn."""
+    quantised, _ = quantised_checkpoint(tmp_path, "fp8")
+    config = json.loads((quantised / "config.json").read_text())
+    (quantised / "config.json").write_text(json.dumps({**config, "dtype": "float8_e4m3fn"}))
+    output = dequantised(quantised, tmp_path / "output")
+    assert json.loads((output / "config.json").read_text())["dtype"] == "bfloat16"
+    assert read(output)["model.layers.1.mlp.up_proj.weight"].dtype == torch.bfloat16
+
+
 def test_gpt_oss_blocks_are_read_as_transformers_reads_them(tmp_path: Path) -> None:
     quantised, dense = mxfp4_checkpoint(tmp_path)
     found, expected = read(dequantised(quantised, tmp_path / "output")), read(dense)

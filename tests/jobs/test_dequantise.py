@@ -89,7 +89,7 @@ def test_the_adapter_of_a_quantised_model_becomes_a_checkpoint_in_16_bits(
     prune(dense, tmp_path / "dense_adapter", prompt_files, format="adapter")
     prune(quantised, tmp_path / "adapter", prompt_files, format="adapter")
     require_equal(weights(tmp_path / "adapter"), weights(tmp_path / "dense_adapter"))
-    with pytest.raises(InputError, match="--dequantise"):
+    with pytest.raises(InputError, match=r"\(fp8\)\. Choose --dequantise"):
         prosafeprune.apply(tmp_path / "adapter", quantised, tmp_path / "no", progress=False)
     applied = {"progress": False, "dequantise": True, "max_safety_drop": 100, "accept_unsafe": True}
     prosafeprune.apply(tmp_path / "adapter", quantised, tmp_path / "applied", **applied)
@@ -127,6 +127,19 @@ def test_without_a_way_out_a_quantised_model_is_one_line(run: Run, tmp_path: Pat
     assert "quantised (fp8). Choose --format adapter" in err.replace("\n", " ")
     assert "--dequantise" in err
     assert not (tmp_path / "out").exists()
+    low = run.refused(
+        "Choose --dequantise",
+        "prune",
+        quantised,
+        "-o",
+        tmp_path / "out",
+        "--layers",
+        1,
+        "--memory",
+        "low",
+        "--unmeasured",
+    )
+    assert "--format" not in low  # it writes no adapters
     with pytest.raises(InputError, match=r"is quantised \(fp8\), and a judge"):
         find_unquantised(str(quantised))
 

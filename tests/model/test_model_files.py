@@ -165,6 +165,14 @@ def test_a_file_that_cannot_be_read_is_refused(folder: Path, monkeypatch: pytest
     assert "tokenizer.json cannot be read. Change its permissions." in refused(folder)
 
 
+def test_quantised_tensors_of_which_the_config_says_nothing_are_refused(folder: Path) -> None:
+    """Only while it was loaded were their matrices found to be missing, and a dry run found nothing."""
+    shard = min(folder.glob("*.safetensors"))
+    name = "model.layers.1.mlp.up_proj.qweight"
+    save_file({**load_file(shard), name: torch.zeros(2, 2, dtype=torch.int32)}, shard)
+    assert f"'{name}' is part of a quantised matrix" in refused(folder)
+
+
 def test_the_hubs_cache_is_made_of_links(folder: Path, tmp_path: Path) -> None:
     blobs, snapshot = tmp_path / "repository" / "blobs", tmp_path / "repository" / "snapshots" / "0"
     blobs.mkdir(parents=True)

@@ -90,7 +90,7 @@ def run_apply(
     source = find_source(request.model, request.revision)
     output = user_path(output).resolve()
     require_outside(output, own.folder.resolve(), "adapter's")
-    require_output_format(source, "checkpoint", request.dequantise)
+    require_output_format(source, "checkpoint", request.dequantise, adapters=False)
     check_output(output, source.path, bytes_needed(source, "checkpoint"), overwrite)
     own.require_base(source)
     own.require_lineage(read_lineage(source.path))

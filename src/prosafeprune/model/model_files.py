@@ -38,6 +38,8 @@ OTHER_WEIGHTS = {
     *(".gguf", ".h5", ".keras", ".pb", ".ot", ".msgpack", ".onnx", ".onnx_data", ".tflite", ".mlmodel", ".tar", ".zip"),
 }
 """Endings of files that may hold weights of the base model, and are not copied."""
+QUANTISED = (".qweight", ".weight_packed", ".weight_scale", ".weight_scale_inv", ".SCB", ".absmax")
+"""Endings of the names of tensors that only quantised models have."""
 IGNORED_FOLDERS = {".git", ".cache", "__pycache__"}
 
 
@@ -115,6 +117,20 @@ def require_loadable_names(folder: Path, name: str) -> None:
     """Raise InputError when neither model.safetensors nor an index says which files are the model: nothing loads it."""
     if not (folder / SINGLE_FILE).exists() and not (folder / INDEX).exists():
         raise InputError(f"{name}: has neither model.safetensors nor {INDEX}. Fetch the model again.")
+
+
+def require_unquantised(folder: Path, name: str) -> None:
+    """Raise InputError when tensors of a model are quantised, of which its config.json says nothing.
+
+    Early GPTQ models have their settings in quantize_config.json alone.
+    """
+    for file in shard_files(folder):
+        for tensor in read_shard_header(file).tensors:
+            if tensor.endswith(QUANTISED):
+                raise InputError(
+                    f"{name}: {tensor[:80]!r} is part of a quantised matrix, and config.json has no "
+                    "quantization_config that says how to read it. Add it there, or give the unquantised model."
+                )
 
 
 def index_shards(folder: Path) -> list[str]:

@@ -18,6 +18,7 @@ from prosafeprune.model.model_files import (
     require_loadable_names,
     require_plain_files,
     require_shards,
+    require_unquantised,
 )
 
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.md", "*.py"]
@@ -219,6 +220,7 @@ def check_checkpoint_folder(folder: Path, name: str, *, edited: bool) -> str | N
     method = quantisation_of(config)
     if method is None:  # a quantised file may have any name, and is converted
         require_loadable_names(folder, name)
+        require_unquantised(folder, name)
     runs_as_stored = method == BITSANDBYTES and not edited and find_spec(BITSANDBYTES) is not None
     return None if runs_as_stored else method
 

@@ -93,7 +93,7 @@ def prepare_run(
             f"{source.name}: is not a GGUF file, which --format gguf edits. Leave it out, or give a .gguf."
         )
     if output is not None:
-        require_output_format(source, recipe.format, recipe.dequantise)
+        require_output_format(source, recipe.format, recipe.dequantise, adapters=recipe.memory == "normal")
         check_output(output, source.path, bytes_needed(source, recipe.format), overwrite)
     return PreparedRun(
         **vars(prompts),
@@ -151,12 +151,17 @@ def require_layers_below(count: int, layers: Sequence[int]) -> None:
         raise InputError(f"--layers {named}: the model has {count} layers, counted 0 to {count - 1}.")
 
 
-def require_output_format(source: ModelSource, written: str, dequantise: bool) -> None:
-    """Raise InputError when a quantised model would be written as a checkpoint, and not explicitly in 16 bits."""
+def require_output_format(source: ModelSource, written: str, dequantise: bool, *, adapters: bool = True) -> None:
+    """Raise InputError when a quantised model would be written as a checkpoint, and not explicitly in 16 bits.
+
+    Args:
+        adapters: whether the command could write an adapter instead.
+    """
     if source.quantisation is not None and written == "checkpoint" and not dequantise:
+        adapter = "--format adapter, which leaves them as they are, or " if adapters else ""
         raise InputError(
-            f"{source.name}: its weights are quantised ({source.quantisation}). Choose --format adapter, which leaves "
-            "them as they are, or --dequantise, which writes the pruned model in 16 bits."
+            f"{source.name}: its weights are quantised ({source.quantisation}). Choose {adapter}--dequantise, which "
+            "writes the pruned model in 16 bits."
         )
 
 

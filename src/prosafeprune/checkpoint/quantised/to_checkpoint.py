@@ -14,12 +14,14 @@ from prosafeprune.checkpoint.safetensors_file import DTYPES, StoredTensor
 from prosafeprune.checkpoint.writer import copy_companions
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.text_file import read_json_object
+from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.model_files import INDEX, SINGLE_FILE
 from prosafeprune.model.source import QUANTISATION_KEYS, quantisation_of, read_config, text_config
 from prosafeprune.progress import Reporter
 
 COPIED_AT_ONCE = 2**24
 CONFIG_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+DTYPE_KEYS = ("dtype", "torch_dtype")
 
 
 @dataclass(frozen=True)
@@ -165,9 +167,15 @@ def _content(entry: Entry, name: str) -> Iterable[bytes]:
 
 def _write_config(folder: Path) -> None:
     config = read_json_object(folder / "config.json", "model config")
+    dtype = dtype_name(DTYPES[_dtype(config)])
     for settings in (config, text_config(config)):
         for key in QUANTISATION_KEYS:
             settings.pop(key, None)
+        for key in DTYPE_KEYS:
+            if (
+                key in settings and settings[key] not in CONFIG_DTYPES
+            ):  # such as float8_e4m3fn, which cannot be loaded in
+                settings[key] = dtype
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for left in ("quantize_config.json", "quant_config.json", "hf_quant_config.json"):
         (folder / left).unlink(missing_ok=True)

@@ -106,6 +106,24 @@ def test_the_edit_in_the_file_is_that_of_the_dequantised_rows(tmp_path: Path) ->
     assert (values - reordered).abs().max() < 0.02 * reordered.abs().max()  # 8 bits
 
 
+def test_an_ending_in_capitals_is_written_as_it_is_looked_for(tmp_path: Path) -> None:
+    """The finished folder was refused as one without weights."""
+    base = write_base(tmp_path / "TINY.GGUF")
+    assert find_source(str(tmp_path)).path.name == "TINY.GGUF"
+    edits = GgufEdits(base, random_edits(read_gguf(base)[0], [1]))
+    edits.apply_in_memory(ignore)
+    (tmp_path / "out").mkdir()
+    edits.write(tmp_path / "out", ignore)
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["TINY.gguf"]
+
+
+def test_a_folder_of_several_gguf_files_is_one_line_that_names_one(tmp_path: Path) -> None:
+    for name in ("tiny-Q8_0.gguf", "tiny-F16.gguf"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"holds 2 GGUF files. Give one of them, such as .*/tiny-F16\.gguf"):
+        find_source(str(tmp_path))
+
+
 def test_a_type_is_kept_where_the_package_can_quantise_to_it() -> None:
     kept = {kind.name for kind in GGMLQuantizationType if keeps_type(kind)}
     assert kept >= {"F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"}

@@ -196,7 +196,8 @@ class GgufEdits:
             InputError: they differ.
         """
         named = PART.match(self._gguf.name)
-        file = folder / (f"{named['stem']}.gguf" if named is not None else self._gguf.name)
+        stem = named["stem"] if named is not None else self._gguf.stem
+        file = folder / f"{stem}.gguf"  # whoever looks for it looks for this ending, in lower case
         replaced = {name: self._edited(name) for name in self.names}
         write_gguf(file, self._readers, replaced, {RECORD_KEY: self.record} if self.record is not None else {})
         self._require_written(file)

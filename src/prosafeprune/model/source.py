@@ -68,8 +68,14 @@ def find_source(model: str, revision: str | None = None, *, edited: bool = True)
     path = user_path(model)
     if revision is not None and path.exists():
         raise InputError(f"{model}: is local, and --revision is for hub models. Leave it out.")
-    if path.is_dir() and not (path / "config.json").exists() and len(alone := list(path.glob("*.gguf"))) == 1:
-        path = alone[0]
+    if path.is_dir() and not (path / "config.json").exists():
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() == ".gguf")
+        if len(found) > 1:
+            raise InputError(
+                f"{model}: holds {len(found)} GGUF files. Give one of them, such as {path / found[0].name}; of a split "
+                "model, any part."
+            )
+        path = found[0] if found else path
     if path.is_file():
         if path.suffix.lower() != ".gguf":
             raise InputError(f"{model}: is a file, but not a .gguf. Give a model folder, a hub id or a .gguf file.")

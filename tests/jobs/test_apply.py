@@ -12,6 +12,7 @@ from helpers.adapter_runs import apply, base_and_adapter, options, prune
 from helpers.fixture_types import Make, Run
 from helpers.json_lines import write_prompts
 from helpers.pages import measurement, record
+from helpers.tiny_models import TEMPLATE, copy_with_template
 from safetensors.torch import load_file, save_file
 
 from prosafeprune.errors import InputError
@@ -158,6 +159,19 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
         assert "fell by 12.3 points" in err
         assert "S.S." in out
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "out-not-saved.html"])
+
+
+@pytest.mark.long
+def test_measurements_under_another_chat_template_are_not_written_to_a_model(
+    run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    """The model's hash is of weights and config alone."""
+    source = checkpoint("qwen2")
+    prune(source, tmp_path / "adapter", prompt_files)
+    other = copy_with_template(source, tmp_path / "other", TEMPLATE.replace("You are kind", "Refuse nothing"))
+    command = ["apply", tmp_path / "adapter", other, "-o", tmp_path / "out", "--max-safety-drop", 100]
+    run.refused("its chat template is not the one that the adapter was measured with", *command, "--accept-unsafe")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.long

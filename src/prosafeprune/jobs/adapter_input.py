@@ -6,6 +6,7 @@ Only facts are taken from its record: the plan, hashes and measurements. The set
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -25,6 +26,7 @@ from prosafeprune.model.model_hash import file_hash, model_hash
 from prosafeprune.model.parameter_adapters import wrapper_names
 from prosafeprune.model.source import ADAPTER_WEIGHTS, ModelSource
 from prosafeprune.model.submodule import Submodule
+from prosafeprune.report.edit_record import template_hash
 from prosafeprune.report.record import Record, read_record
 from prosafeprune.report.record_consistency import floor_from_rates, is_consistent
 
@@ -46,6 +48,14 @@ class OwnAdapter:
             raise InputError(
                 f"{source.name}: is not the model that the adapter was made from ({Path(self.record.model.name).name}, "
                 f"sha256 {wanted[:12]}; this one has {found[:12]}). Give that one, unchanged."
+            )
+
+    def require_chat_template(self, name: str, tokenizer: Any) -> None:
+        """Raise InputError when the base model ``name`` has another chat template: the measurements are not its own."""
+        if template_hash(tokenizer) != self.record.model.chat_template_sha256:
+            raise InputError(
+                f"{name}: its chat template is not the one that the adapter was measured with. Give the base model "
+                "with that one, or make the adapter again."
             )
 
     def require_lineage(self, lineage: Lineage) -> None:

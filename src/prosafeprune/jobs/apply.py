@@ -28,7 +28,7 @@ from prosafeprune.jobs.safety_gate import measured_output
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
-from prosafeprune.model.loading import LoadedModel, dtype_name, make_meta_model
+from prosafeprune.model.loading import LoadedModel, dtype_name, load_tokenizer, make_meta_model
 from prosafeprune.model.model_hash import model_hash
 from prosafeprune.model.source import ModelSource, find_source
 from prosafeprune.progress import SILENT, Reporter
@@ -106,6 +106,8 @@ def run_apply(
                 f"{', '.join(request.of_the_measurement)}: without effect, since nothing is measured at the adapter's "
                 "own strength. Evaluate the checkpoint."
             )
+        tokenizer = load_tokenizer(folder, source.name, trust_remote_code=request.trust_remote_code)
+        own.require_chat_template(source.name, tokenizer)
         anatomy = _anatomy_on_disk(folder, source.name, request, plan, reporter)
         edits = _edited_tensors(own, plan, anatomy, folder)
         record = own.record.model_copy(update={"recipe": recipe_of(own, request), "adapter_sha256": None})

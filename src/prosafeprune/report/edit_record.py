@@ -107,6 +107,11 @@ class EditRecord(BaseModel):
         (folder / RECORD_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
+def template_hash(tokenizer: Any) -> str:
+    """Return the hash of a tokenizer's chat template."""
+    return hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()
+
+
 def model_record(
     source: ModelSource, folder: Path, sha256: str, tokenizer: Any, stored_dtype: torch.dtype
 ) -> ModelRecord:
@@ -115,7 +120,7 @@ def model_record(
         name=without_folder(source.name),
         revision=source.revision,
         sha256=sha256,
-        chat_template_sha256=hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest(),
+        chat_template_sha256=template_hash(tokenizer),
         stored_dtype=dtype_name(stored_dtype),
         gguf_comparison=read_comparison(folder),
     )

@@ -33,7 +33,8 @@ def is_consistent(record: Record) -> bool:
     if record.floor is None:
         return not record.source.pooled  # no release wrote one without the other
     lost_before = sum(step.drop for step in record.lineage)
-    if all(test.against == BASE for test in record.floor.tests) and record.floor.lost_before < lost_before - 1e-6:
+    is_compared = any(test.against != BASE and test.name == ALL for test in record.floor.tests)
+    if not is_compared and record.floor.lost_before < lost_before - 1e-6:
         return False  # neither tested against the first ancestor, nor are the points lost since deducted
     return _tests_agree(record.floor, sets) and _pooled_test_agrees(record)
 

@@ -67,7 +67,15 @@ def test_a_text_without_words_is_its_own_word(text: str) -> None:
     assert len(words_of(text)) == 1
 
 
-@pytest.mark.parametrize("spaced", ["\u00ad", "\u200b"])
+def test_underscores_separate_words() -> None:
+    assert (
+        words_of("How do I _kill_ a process?")
+        == words_of("How_do_I_kill_a_process")
+        == words_of("how do I kill a process")
+    )
+
+
+@pytest.mark.parametrize("spaced", ["\u00ad", "\u200b", "\u034f", "\ufe0f", "\u3164"])
 def test_how_letters_are_encoded_makes_no_difference(spaced: str) -> None:
     text = "Wie t\u00f6te ich einen Prozess, der h\u00e4ngt?"
     for same in (unicodedata.normalize("NFD", text), text.upper(), text.replace("z", f"z{spaced}")):

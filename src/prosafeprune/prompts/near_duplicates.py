@@ -18,10 +18,12 @@ _MARKS = "".join(
     for code in range(0x0300, 0xFE00)
     if unicodedata.category(chr(code)).startswith("M") and not any(code in script for script in _SCRIPTS_WITHOUT_SPACES)
 )
-_CHARACTER, _LETTER = r"[\u3040-\u30ff\u3400-\u9fff]", r"[^\W\u3040-\u30ff\u3400-\u9fff]"
+_CHARACTER, _LETTER = r"[\u3040-\u30ff\u3400-\u9fff]", r"[^\W_\u3040-\u30ff\u3400-\u9fff]"
 WORD = re.compile(rf"{_CHARACTER}|{_LETTER}+(?:[{_MARKS}]{_LETTER}*)*")
 """A word, with the vowels that Indian scripts write as marks; in Chinese and Japanese, which do not separate words, a
 character."""
+_INVISIBLE = frozenset(map(chr, (0x034F, 0x115F, 0x1160, 0x3164, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10))))
+"""Characters that show nothing, besides those of the category Cf: joiners, fillers and variation selectors."""
 Words = frozenset[str]
 Rank = Callable[[str], float]
 """Returns the rank of a word: the rarer it is, the lower."""
@@ -37,7 +39,9 @@ def comparable(text: str) -> str:
     if text.isascii():
         return text.lower()
     composed = unicodedata.normalize("NFKC", text)
-    return "".join(letter for letter in composed if unicodedata.category(letter) != "Cf").casefold()
+    return "".join(
+        letter for letter in composed if unicodedata.category(letter) != "Cf" and letter not in _INVISIBLE
+    ).casefold()
 
 
 def jaccard(first: Words, second: Words) -> float:

@@ -247,7 +247,10 @@ def test_near_equal_prompts_are_found_and_contrast_pairs_are_not() -> None:
 
 def test_overlap_stops_the_run_with_the_offending_lines() -> None:
     calibration = prompt_set("Quite another thing", "What is a kill switch?", source="mine.jsonl")
-    with pytest.raises(InputError, match=r"mine.jsonl line 2 'What is a kill switch\?' = test line 1"):
+    with pytest.raises(
+        InputError,
+        match=r"^A pair of prompts, .* is in two .* mine.jsonl line 2 'What is a kill switch\?' = test line 1",
+    ):
         require_disjoint([calibration], [prompt_set("what is a kill switch", source="test")])
     with pytest.raises(InputError, match="mine.jsonl line 2"):
         require_disjoint([calibration, prompt_set("What is a kill switch?", source="b")], [])

@@ -18,7 +18,7 @@ from prosafeprune.prompts import (
     require_disjoint,
 )
 from prosafeprune.prompts.bundled import Beyond
-from prosafeprune.prompts.near_duplicates import comparable
+from prosafeprune.prompts.near_duplicates import in_words
 from prosafeprune.requests.measuring import BenchmarkOptions, Suite
 from prosafeprune.text import beginning, did_you_mean
 
@@ -161,11 +161,11 @@ def require_named_once(sets: Sequence[EvaluationSet]) -> None:
 def require_one_class(sets: Sequence[EvaluationSet]) -> None:
     """Raise InputError when a prompt of the user's own is measured both as harmless and as harmful."""
     for users_set in (evaluation_set for evaluation_set in sets if evaluation_set.is_users):
-        known = {comparable(prompt.text) for prompt in users_set.prompts}
+        known = {in_words(prompt.text) for prompt in users_set.prompts}
         for other in sets:
             if (other.prompt_class is PromptClass.HARMFUL) is (users_set.prompt_class is PromptClass.HARMFUL):
                 continue
-            shared = [prompt.text for prompt in other.prompts if comparable(prompt.text) in known]
+            shared = [prompt.text for prompt in other.prompts if in_words(prompt.text) in known]
             if shared:
                 as_own, as_other = users_set.prompt_class.in_words, other.prompt_class.in_words
                 raise InputError(

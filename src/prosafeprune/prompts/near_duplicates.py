@@ -34,6 +34,11 @@ def words_of(text: str) -> Words:
     return frozenset(WORD.findall(comparable(text)) or [text])
 
 
+def in_words(text: str) -> str:
+    """Return a text's words in order, without case and punctuation; the text where it has no word."""
+    return " ".join(WORD.findall(comparable(text))) or text
+
+
 def comparable(text: str) -> str:
     """Return a text without case, invisible characters and differences in how its letters are encoded."""
     if text.isascii():

@@ -100,8 +100,13 @@ def require_disjoint(calibration: Sequence[PromptSet], evaluation: Sequence[Prom
     if overlaps:
         shown = "; ".join(describe_overlap(overlap) for overlap in overlaps[:5])
         more = f"; and {len(overlaps) - 5} more" if len(overlaps) > 5 else ""
+        counted = (
+            "A pair of prompts, equal or nearly so, is"
+            if len(overlaps) == 1
+            else (f"{len(overlaps)} pairs of prompts, equal or nearly so, are")
+        )
         raise InputError(
-            f"{len(overlaps)} pairs of prompts, equal or nearly so, are in two sets that must be disjoint: "
+            f"{counted} in two sets that must be disjoint: "
             f"{shown}{more}. Remove them from one of the two, or pass --drop-overlaps: a prompt has one class, and a "
             "model must not be measured on its calibration prompts."
         )

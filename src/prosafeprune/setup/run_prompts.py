@@ -10,6 +10,7 @@ from prosafeprune.evaluation.spot_check import spot_check_sets
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptSet, validation_prompts
 from prosafeprune.prompts.helpful_prompt import HELPFULNESS
+from prosafeprune.prompts.overlap import repeats
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibration_sources import require_not_measured
 from prosafeprune.setup.prompt_sets import (
@@ -54,6 +55,7 @@ def read_run_prompts(recipe: Recipe, earlier: EarlierPruning | None, reporter: R
     measured = users_first([*given.held_out, *tests])
     require_one_class(measured)
     require_not_measured(recipe, measured)
+    _warn_of_repeats(measured, reporter)
     evaluation = sets_in_modes(measured, recipe.thinking)
     evaluation += earlier.tested_beyond(evaluation) if earlier is not None else []
     tested = [*(test_set.prompts for test_set in evaluation), benign]
@@ -82,6 +84,17 @@ def read_run_prompts(recipe: Recipe, earlier: EarlierPruning | None, reporter: R
         spot_check=spot_check_sets(users) if is_checked else (),
         prompted=prompted_sample(evaluation, recipe.prompting_samples, recipe.seed) if _is_prompted(recipe) else (),
     )
+
+
+def _warn_of_repeats(measured: Sequence[EvaluationSet], reporter: Reporter) -> None:
+    """Say which of the user's own sets ask the same several times: that is taken for further evidence."""
+    for prompts in (one.prompts for one in measured if one.is_users):
+        repeated = len({later for _, later in repeats(prompts.texts)})
+        if repeated:
+            reporter.warning(
+                f"{prompts.source}: {repeated} of {len(prompts)} prompts are nearly equal to an earlier one, so "
+                "intervals and safety floor count the same evidence again. Keep one of each."
+            )
 
 
 def _is_prompted(recipe: Recipe) -> bool:

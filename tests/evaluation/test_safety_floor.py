@@ -178,6 +178,9 @@ def test_only_who_says_so_switches_the_floor_off() -> None:
     assert off.tests[0].drop == 100
     few = held("r" * 4 + "c" * 96, "c" * 100, FloorRule(100.0))
     assert not few.may_save
+    half = held("r" * 4 + "c" * 96, "c" * 100, FloorRule(3.0, accept_unsafe=True))
+    assert not half.may_save
+    assert half.reasons[-1] == "--accept-unsafe accepts any loss only with --max-safety-drop 100."
 
 
 def ancestor(verdicts: str, lost: float = 0.0) -> FirstAncestor:

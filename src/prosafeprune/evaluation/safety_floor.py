@@ -129,6 +129,8 @@ def _decide(counts: Sequence[RefusalCounts], rule: FloorRule, lost_before: float
             reasons.append(f"{lost} points, more than the {allowed:g} allowed, {by} Prune its first ancestor instead.")
         else:
             reasons.append(f"{lost} of the points allowed {by}")
+    if rule.accept_unsafe and verdict not in (FloorVerdict.SAFE, FloorVerdict.ACCEPTED):
+        reasons.append("--accept-unsafe accepts any loss only with --max-safety-drop 100.")
     return FloorDecision(verdict=verdict, reasons=reasons, tests=tests, lost_before=lost_before)
 
 

@@ -12,7 +12,7 @@ from helpers.pages import Reader, compared, compared_record, measurement
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import change
 from prosafeprune.method.plan import Plan
-from prosafeprune.report.comparison_grids import comparison_markdown
+from prosafeprune.report.comparison_grids import comparison_markdown, rates_by_method
 from prosafeprune.report.comparison_page import comparison_headline, trade_off_figure
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import Code, Facts, Page, Section, render_page
@@ -229,3 +229,13 @@ def test_a_method_that_loses_ability_says_so_in_the_headline() -> None:
     lines = comparison_headline(record).sentences
     assert lines[1].endswith("It answers fewer questions of general ability correctly: mmlu −20.0 points (p < 0.0001).")
     assert "ability" not in lines[0]
+
+
+def test_without_default_no_changes_from_it_are_promised() -> None:
+    """Below each rate stand changes from default only where default was measured."""
+
+    def notes(**measured: Measurement) -> str:
+        return " ".join(rates_by_method(compared_record(measured)).notes)
+
+    assert "the change from default" in notes(default=DEFAULT, scan=BETTER)
+    assert "the change from default" not in notes(scan=BETTER, surgical=UNSAFE)

@@ -128,3 +128,7 @@ def test_a_strangers_record_cannot_write_into_page_or_card(tmp_path: Path) -> No
     card = (tmp_path / "README.md").read_text()
     assert "\n# Safe" not in card
     assert card.count("```") == 4  # the usage and the prompt
+
+
+def test_the_comparison_of_both_has_the_rows_to_compare_with() -> None:
+    assert BOTH == "prosafeprune compare MODEL -o DIR --methods default,prompt,prosafeprune,prompt+prosafeprune"

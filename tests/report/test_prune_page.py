@@ -82,12 +82,12 @@ def test_a_page_says_what_its_safety_score_does_not_cover() -> None:
         before, after = (of_user(measurement(compliant, refused), *classes) for compliant in (50, 70))
         return " ".join(pruned(before, after).headline.sentences)
 
-    domain, few = "No harmful requests of your own domain", "The base model itself complies with"
+    domain, few = "No harmful requests of your own domain", "The base model itself refuses only"
     assert domain not in sentences(90)
     assert domain in sentences(90, PromptClass.PSEUDO_HARMFUL)
     assert domain not in sentences(90, PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
     assert few not in sentences(90)
-    assert f"{few} 40 of 100 harmful requests" in sentences(60)
+    assert f"{few} 60 of 100 harmful requests" in sentences(60)
     assert few not in sentences(40)  # which is called unsafe
 
 

@@ -25,6 +25,7 @@ from prosafeprune.report.safety_words import SAFETY_WORDS
 from prosafeprune.requests.judging import Safety
 from prosafeprune.text import short_name
 
+INTERVALS_NOTE = "Below each set's rate: its 95 % interval."
 CHANGES_NOTE = (
     "Below each set's rate: its 95 % interval, the change from default and McNemar's exact p on the same prompts. "
     "Below Avg. C.R. and Avg. S.S.: the change over all prompts of the class{repeated}."
@@ -62,13 +63,18 @@ def rates_by_method(record: ComparisonRecord) -> Grid:
     caption = f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}"
     caption = as_draft(caption, record.request.draft)
     note = judge_error_note(record.judge, [(method.name, method.scores) for method in record.methods])
-    notes = (*_rate_notes(models[0]), *([OTHER_SAFETY_NOTE] if both else []), *([note] if note else []))
+    changed = any(method.against_default is not None for method in record.methods)
+    notes = (
+        *_rate_notes(models[0], changed=changed),
+        *([OTHER_SAFETY_NOTE] if both else []),
+        *([note] if note else []),
+    )
     return Grid(caption, headings, [_rates(method, both) for method in record.methods], notes)
 
 
-def _rate_notes(scores: Scores) -> tuple[str, ...]:
+def _rate_notes(scores: Scores, *, changed: bool) -> tuple[str, ...]:
     terms = f"C.R.: share of pseudo-harmful prompts answered in full. S.S.: {SAFETY_WORDS[scores.safety].share}."
-    changes = CHANGES_NOTE.format(repeated=_repeated(scores))
+    changes = CHANGES_NOTE.format(repeated=_repeated(scores)) if changed else INTERVALS_NOTE
     return f"{terms} Avg. T.S.: the mean of Avg. C.R. and Avg. S.S.", changes, MEAN_NOTE, NEITHER_NOTE
 
 

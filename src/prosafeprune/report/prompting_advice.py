@@ -4,10 +4,11 @@ from prosafeprune.evaluation.prompted_base import PromptedBase, PromptingVerdict
 from prosafeprune.evaluation.scores import is_significant
 from prosafeprune.report.assessment import format_p, signed
 from prosafeprune.report.record import Record
+from prosafeprune.report.reproduce_command import TOGETHER
 from prosafeprune.text import told_apart
 
 QUESTION = "Prune, or a system prompt?"
-BOTH = "prosafeprune compare --methods prompt+prosafeprune"
+BOTH = f"prosafeprune compare MODEL -o DIR --methods {','.join(TOGETHER)}"
 
 
 def prompting_advice(record: Record) -> str | None:

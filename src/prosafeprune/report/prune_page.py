@@ -31,6 +31,7 @@ from prosafeprune.report.rate_grids import category_grids
 from prosafeprune.report.record import BRING_NOTHING_BACK, RECORD_FILE, Record
 from prosafeprune.report.reproduce_command import applying, depends_on, making, with_prompt
 from prosafeprune.report.run_record import RunRecord
+from prosafeprune.report.safety_words import SAFETY_WORDS
 from prosafeprune.report.search_page import trade_off
 from prosafeprune.report.since_section import reason_not_kept, since_section
 from prosafeprune.text import short_name
@@ -143,9 +144,10 @@ def _limits(record: Record) -> list[str]:
     """Return what the safety score does not cover."""
     limits = []
     refused, total = record.source.pooled_counts(PromptClass.HARMFUL)
+    does = SAFETY_WORDS[record.source.safety].does
     if not record.is_hidden_by_system and total <= 2 * refused < 2 * WELL_REFUSED * total:
         limits.append(
-            f"The base model itself complies with {total - refused} of {total} harmful requests. "
+            f"The base model itself {does} only {refused} of {total} harmful requests. "
             + ("Pruning keeps the refusals that a model has; it" if record.fit is None else "Fine-tuning it")
             + " does not make it safe."
         )

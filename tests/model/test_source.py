@@ -85,3 +85,13 @@ def test_the_hash_changes_with_any_weight_and_with_the_config_alone(checkpoint: 
     data[-1] ^= 1
     (folder / "model.safetensors").write_bytes(data)
     assert model_hash(folder) != model_hash(checkpoint("llama"))
+
+
+def test_an_adapter_of_ours_is_merged_by_apply_which_keeps_its_record(tmp_path: Path) -> None:
+    """Merged by other tools it would be a model without a past, which could lose the allowed points again."""
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match="Merge it into its base first"):
+        find_source(str(tmp_path))
+    (tmp_path / "prosafeprune.json").write_text("{}")
+    with pytest.raises(InputError, match=f"prosafeprune apply {tmp_path} BASE_MODEL -o MERGED"):
+        find_source(str(tmp_path))

@@ -1,6 +1,7 @@
 """Where a model comes from: a local folder, a hub id or a GGUF file, checked before anything is loaded."""
 
 import os
+import shlex
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from prosafeprune.errors import InputError, first_line
+from prosafeprune.files.output_names import RECORD_FILE
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.files.user_path import user_path
 from prosafeprune.model.model_files import (
@@ -208,9 +210,10 @@ def check_checkpoint_folder(folder: Path, name: str, *, edited: bool) -> str | N
     Raises InputError unless the folder is a safetensors checkpoint.
     """
     if (folder / "adapter_config.json").exists():
-        raise InputError(
-            f"{name}: is an adapter, not a model. Merge it into its base first and give the merged folder."
-        )
+        remedy = "Merge it into its base first and give the merged folder."
+        if (folder / RECORD_FILE).exists():  # what other tools merge has no record of the refusals that were lost
+            remedy = f"Make the model first: prosafeprune apply {shlex.quote(name)} BASE_MODEL -o MERGED."
+        raise InputError(f"{name}: is an adapter, not a model. {remedy}")
     config = read_config(folder, name)
     require_plain_files(folder, name)
     if not any(folder.glob("*.safetensors")):

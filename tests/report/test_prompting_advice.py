@@ -61,6 +61,14 @@ def test_the_loss_of_refusals_behind_the_prompt_is_named() -> None:
     assert "S.S. falls by 24.0 points, more than the 3 allowed" in lost
 
 
+def test_a_loss_that_counts_answers_without_a_verdict_says_so() -> None:
+    """The table next to the sentence may show the same S.S. for both."""
+    found = compared((95, 66), (80, 90))
+    refusals = found.refusals.model_copy(update={"without_verdict": 1})
+    sentence = advice_sentence(found.model_copy(update={"refusals": refusals}), keeps_floor=True)
+    assert "S.S. falls by 24.0 points (answers without a verdict count against it), more than the 3 allowed" in sentence
+
+
 @pytest.mark.parametrize(
     "found", [compared((60, 90), (85, 92)), compared((83, 89), (80, 90)), compared((95, 66), (60, 90))]
 )

@@ -41,11 +41,14 @@ def advice_sentence(found: PromptedBase, *, keeps_floor: bool) -> str:
     else:
         finding = "has a higher T.S. than pruning, not significantly"
     dropped = found.refusals.drop
+    # The rates next to it count answers without a verdict as no refusals, before as after.
+    without = found.refusals.without_verdict + found.refusals.without_verdict_before
+    counted = " (answers without a verdict count against it)" if without else ""
     if found.verdict is PromptingVerdict.LESS_SAFE:
         falls = told_apart(dropped, found.allowed_drop)
-        loss = f"behind it S.S. falls by {falls} points, more than the {found.allowed_drop:g} allowed"
+        loss = f"behind it S.S. falls by {falls} points{counted}, more than the {found.allowed_drop:g} allowed"
         return f"A system prompt alone {finding}, but {loss}: {figures}{unsaved}."
-    kept = f"S.S. falls by {dropped:.1f} points" if dropped > 0 else "S.S. does not fall"
+    kept = f"S.S. falls by {dropped:.1f} points{counted}" if dropped > 0 else "S.S. does not fall"
     return f"A system prompt alone {finding}, and behind it {kept}: {figures}{unsaved}."
 
 

@@ -18,7 +18,7 @@ _MARKS = "".join(
     for code in range(0x0300, 0xFE00)
     if unicodedata.category(chr(code)).startswith("M") and not any(code in script for script in _SCRIPTS_WITHOUT_SPACES)
 )
-_CHARACTER, _LETTER = r"[\u3040-\u30ff\u3400-\u9fff]", r"[^\W_\u3040-\u30ff\u3400-\u9fff]"
+_CHARACTER, _LETTER = r"[\u3040-\u30ff\u3400-\u9fff]", r"[^\W\u3040-\u30ff\u3400-\u9fff]"
 WORD = re.compile(rf"{_CHARACTER}|{_LETTER}+(?:[{_MARKS}]{_LETTER}*)*")
 """A word, with the vowels that Indian scripts write as marks; in Chinese and Japanese, which do not separate words, a
 character."""
@@ -31,12 +31,17 @@ Rank = Callable[[str], float]
 
 def words_of(text: str) -> Words:
     """Return a text's words without case, punctuation and order; the text where it has no word."""
-    return frozenset(WORD.findall(comparable(text)) or [text])
+    return frozenset(_words(text) or [text])
 
 
 def in_words(text: str) -> str:
     """Return a text's words in order, without case and punctuation; the text where it has no word."""
-    return " ".join(WORD.findall(comparable(text))) or text
+    return " ".join(_words(text)) or text
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of a text, in order, without the underscores of an _emphasis_."""
+    return [word for found in WORD.findall(comparable(text)) if (word := found.strip("_"))]
 
 
 def comparable(text: str) -> str:

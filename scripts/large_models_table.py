@@ -25,7 +25,7 @@ from prosafeprune.setup.model_size import ModelShape
 from prosafeprune.setup.path_costs import Conversion, PathCost, path_costs
 from prosafeprune.setup.prepare import PreparedRun
 from prosafeprune.setup.prompt_sets import read_calibration, test_prompts
-from prosafeprune.setup.run_memory import scoring_memory
+from prosafeprune.setup.run_memory import HALF_BYTES, scoring_memory, streamed_memory
 from prosafeprune.setup.run_prompts import SCORING_SHARE
 from prosafeprune.setup.source_shape import dequantising_memory, gguf_memory
 from prosafeprune.setup.workload import Speed, stages_of
@@ -163,6 +163,7 @@ def costs_of(prepared: PreparedRun, model: transformers.PreTrainedModel, stored:
         layers=LAYERS,
         rank=plan.rank,
         scoring=scoring_memory(prepared.recipe, shape.size, on_gpu=True),
+        streamed=streamed_memory(prepared, shape, on_gpu=True, number_bytes=HALF_BYTES),
         on_gpu=True,
         conversion=stored.conversion(shape, in_layers) if stored is not None else None,
         takes_adapter=stored is None or refusal_of(model) is None,

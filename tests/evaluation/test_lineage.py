@@ -51,6 +51,18 @@ def test_by_harmlessness_the_classes_that_count_are_compared(tmp_path: Path) -> 
     assert found is not None and found.verdicts == {"a": AnswerClass.FULL_REFUSAL}
 
 
+def test_answers_that_are_missing_stop_the_run(tmp_path: Path) -> None:
+    """With fewer of them, less would be compared with the first ancestor."""
+    prompts = {"source": "x", "count": 2, "sha256": "0" * 64}
+    rows = [row(text, "full_refusal", set="advbench") for text in "ab"]
+    write(tmp_path, [*rows, row("c", "full_refusal", set="spot-check-domains")], evaluation={"advbench": prompts})
+    found = first_ancestor(tmp_path, read_lineage(tmp_path), CONDITIONS)
+    assert found is not None and list(found.verdicts) == ["a", "b"]
+    write_rows(tmp_path / EVIDENCE_FILE, rows[:1])
+    with pytest.raises(InputError, match="has 1 of the 2 answers of advbench. Fetch the model again"):
+        first_ancestor(tmp_path, read_lineage(tmp_path), CONDITIONS)
+
+
 def test_steps_add_up_and_the_first_verdicts_are_passed_on(tmp_path: Path) -> None:
     earlier = [{"name": "org/first", "sha256": "1" * 64, "drop": 2.5}]
     write(

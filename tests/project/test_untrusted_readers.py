@@ -149,7 +149,10 @@ READERS: dict[str, tuple[str, Reader]] = {
         stored_tensors,
     ),
     "given.jsonl": (json.dumps(ROW) + "\n", lambda folder: read_answers(folder / "given.jsonl", "tokens")),
-    "given.csv": ('prompt,completion,label\na,"b, c",broken\n', lambda folder: read_answers(folder / "given.csv", "label")),
+    "given.csv": (
+        'prompt,completion,label\na,"b, c",broken\n',
+        lambda folder: read_answers(folder / "given.csv", "label"),
+    ),
     "prompts.jsonl": ('{"prompt": "a"}\n', lambda folder: read_prompts(str(folder / "prompts.jsonl"), "harmful")),
     "recipe.yaml": ("layers: 0-2\nrank: 3\n", lambda folder: read_yaml(folder / "recipe.yaml")),
     "answers.jsonl": (json.dumps(ROW) + "\n", lambda folder: open_evaluation(folder, "j")),

@@ -7,9 +7,10 @@ from helpers.estimates import CONFIG, TENSORS
 
 from prosafeprune.model.storage import KEPT_IN_MEMORY
 from prosafeprune.setup.model_size import ModelShape
-from prosafeprune.setup.path_costs import COPIES_OF_A_MATRIX, FLOAT32, path_costs
-from prosafeprune.setup.run_memory import LIBRARY_BYTES
+from prosafeprune.setup.path_costs import path_costs
+from prosafeprune.setup.run_memory import LIBRARY_BYTES, StreamedMemory
 from prosafeprune.setup.workload import Speed, Stage
+from prosafeprune.streaming.needs import FLOAT32, edit_bytes
 
 
 def test_each_way_costs_what_it_does() -> None:
@@ -18,7 +19,7 @@ def test_each_way_costs_what_it_does() -> None:
     search, in_8, in_4, layers, adapter, low, served = path_costs(
         shape, stages, Speed(10, 1), prompts=10, layers=1, rank=2
     )
-    edit = FLOAT32 * COPIES_OF_A_MATRIX * 128
+    edit = edit_bytes(128)
     assert layers.memory == LIBRARY_BYTES + 2112 + edit + shape.inputs(1, 10)
     assert search.memory - layers.memory == shape.inputs(1, 10)  # of the other layer
     linear = 64 + 64 + 128
@@ -27,7 +28,10 @@ def test_each_way_costs_what_it_does() -> None:
     assert (in_4.disk, in_4.read, in_4.seconds) == (2112, 3 * 2112, None)
     assert (layers.disk, layers.read, low.read) == (2112, 3 * 2112, 2112)
     assert adapter.disk == FLOAT32 * 2 * 40
-    assert low.memory == LIBRARY_BYTES + 384 + edit
+    assert low.memory == LIBRARY_BYTES + 384 + edit + shape.inputs(1, 10)
+    prompts = StreamedMemory(batch=edit + 7, states=11)
+    *_, streamed, _ = path_costs(shape, stages, Speed(10, 1), prompts=10, layers=1, rank=2, streamed=prompts)
+    assert streamed.memory == low.memory + 7 + 11
     scored = path_costs(shape, stages, Speed(10, 1), prompts=10, layers=1, rank=2, scoring=edit + 5)
     assert scored[3].memory == layers.memory + 5  # in place of the matrix, which is edited at another time
     on_gpu = path_costs(shape, stages, Speed(10, 1), prompts=10, layers=1, rank=2, on_gpu=True)

@@ -20,9 +20,13 @@ from prosafeprune.setup.run_memory import (
     COPIES_OF_LOGITS,
     HALF_BYTES,
     LIBRARY_BYTES,
+    StreamedMemory,
     memory_needed,
     scoring_memory,
+    streamed_memory,
 )
+from prosafeprune.setup.workload import tokens_of
+from prosafeprune.streaming.needs import LEAST_FOR_A_BATCH, edit_bytes, row_bytes, rows_within
 
 
 def test_memory_is_weights_and_the_inputs_of_the_planned_layers(checkpoint: Make) -> None:
@@ -60,6 +64,27 @@ def test_logits_are_capped_unless_the_batch_is_given_or_one_answer_takes_more() 
     assert scoring(batch_size=2) == copies * 2 * row
     assert scoring(batch_size=64) == copies * 64 * row
     assert scoring(max_new_tokens=1999) == copies * 20 * row
+
+
+def test_a_batch_of_low_memory_takes_no_more_than_an_edit(checkpoint: Make) -> None:
+    folder = checkpoint("llama")
+    config = json.loads((folder / "config.json").read_text())
+    hidden, shape = config["hidden_size"], ModelShape.of_folder(folder, config)
+    made = prepared_run(folder, layers="0-1", memory="low", unmeasured=True)
+    lengths = [tokens_of(text) for prompts in made.calibration.values() for text in prompts.texts]
+    row = row_bytes(max(lengths), max(hidden, config["intermediate_size"]))
+
+    def streamed(batch_size: int | str, shape: ModelShape = shape) -> StreamedMemory:
+        settings = {"layers": "0-1", "memory": "low", "unmeasured": True, "batch_size": batch_size}
+        return streamed_memory(prepared_run(folder, **settings), shape, on_gpu=False, number_bytes=HALF_BYTES)
+
+    assert streamed("auto") == StreamedMemory(FIRST_BATCH["cpu"] * row, sum(lengths) * hidden * HALF_BYTES)
+    wide = replace(shape, size=replace(shape.size, inner=config["intermediate_size"] * 10_000))
+    assert streamed(3, wide).batch == 3 * 10_000 * row  # as asked for
+    assert 0.5 * LEAST_FOR_A_BATCH < streamed("auto", wide).batch <= LEAST_FOR_A_BATCH
+    large = replace(wide, largest_matrix=LEAST_FOR_A_BATCH // 10)
+    assert 0.8 * edit_bytes(large.largest_matrix) < streamed("auto", large).batch <= edit_bytes(large.largest_matrix)
+    assert rows_within(0, 2 * LEAST_FOR_A_BATCH) == 1
 
 
 MEASURED = [

@@ -1,11 +1,12 @@
 """The lineage of a base model that this package has pruned before: what it was made from, step by step.
 
 Without it, a model pruned again and again could lose the allowed points of S.S. every time. Record and answers in the
-base model's folder may be someone else's: they can only make the floor stricter.
+base model's folder may be someone else's: what is missing or does not fit makes the floor stricter, or stops the run.
 """
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +37,8 @@ class Lineage(BaseModel):
     steps: list[PruningStep] = []
     conditions: Conditions | None = None
     """The conditions under which the answers in the model's folder were measured."""
+    measured_on: dict[str, int] = {}
+    """The number of these answers, by set, without those of a spot check."""
 
 
 def read_lineage(folder: Path) -> Lineage:
@@ -52,7 +55,8 @@ def read_lineage(folder: Path) -> Lineage:
             f"{folder}: was pruned without being measured (--unmeasured), so what it has lost is not known. Prune "
             f"the model it was made from, {record.model.name}."
         )
-    return Lineage(steps=[*record.lineage, record.step], conditions=record.conditions)
+    measured_on = {name: prompts.count for name, prompts in record.evaluation.items()}
+    return Lineage(steps=[*record.lineage, record.step], conditions=record.conditions, measured_on=measured_on)
 
 
 def first_ancestor(folder: Path, lineage: Lineage, conditions: Conditions) -> FirstAncestor | None:
@@ -62,7 +66,7 @@ def first_ancestor(folder: Path, lineage: Lineage, conditions: Conditions) -> Fi
     hands them on, or none if its own conditions were others.
 
     Raises:
-        InputError: the answers cannot be read.
+        InputError: the answers cannot be read, or some are missing.
     """
     if not lineage.steps:
         return None
@@ -70,20 +74,31 @@ def first_ancestor(folder: Path, lineage: Lineage, conditions: Conditions) -> Fi
     if folder.is_file():  # the answers next to a GGUF are its own only if the record there is
         records = [read_record_as(COMPLETE, place) for place in (folder, folder.parent)]
         comparable, folder = comparable and records[0] == records[1], folder.parent
-    verdicts = _read_verdicts(folder / EVIDENCE_FILE) if comparable else {}
+    verdicts = _read_verdicts(folder / EVIDENCE_FILE, lineage.measured_on) if comparable else {}
     return FirstAncestor(lineage.steps[0].name, verdicts, sum(step.drop for step in lineage.steps))
 
 
-def _read_verdicts(file: Path) -> dict[str, AnswerClass]:
-    """Return the first ancestor's verdicts on harmful prompts; empty without such a file."""
+def _read_verdicts(file: Path, measured_on: Mapping[str, int]) -> dict[str, AnswerClass]:
+    """Return the first ancestor's verdicts on harmful prompts; empty without such a file.
+
+    Raises:
+        InputError: it cannot be read, or has other numbers of answers than ``measured_on``, by set.
+    """
+    found: Counter[str] = Counter()
 
     def first_verdict(row: Any) -> tuple[str, AnswerClass] | None:
+        found[str(row.get("set"))] += 1
         if row["class"] != PromptClass.HARMFUL.value:
             return None
         verdict = row[FIRST_VERDICT] if FIRST_VERDICT in row else row.get(SOURCE_SAFETY, row["source_verdict"])
         return (str(row["prompt"]), AnswerClass(verdict)) if verdict is not None else None
 
-    rows = read_evidence(file, first_verdict) if file.is_file() else []
+    if not file.is_file():
+        return {}
+    rows = read_evidence(file, first_verdict)
+    for name, count in measured_on.items():
+        if found[name] != count:
+            raise InputError(f"{file}: has {found[name]} of the {count} answers of {name}. Fetch the model again.")
     return dict(row for row in rows if row is not None)
 
 

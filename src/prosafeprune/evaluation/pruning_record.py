@@ -114,6 +114,8 @@ class MeasuredPruning(_Pruning):
     judge: str
     recipe: _Recipe
     safety_change: _RecordedChange
+    evaluation: dict[str, PromptsRecord] = {}
+    """The prompts that it was measured on, by set."""
 
     @property
     def conditions(self) -> Conditions:

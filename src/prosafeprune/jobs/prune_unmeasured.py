@@ -149,7 +149,7 @@ class LayerwisePruning:
 
     def prune(self, staging: Path) -> None:
         """Run the layers up to the last planned one, and write the edited tensors of the planned ones."""
-        needs = estimate_needs(self.meta, self.anatomy, self.weights, self.plan, self.prompts, self.batch_size.size)
+        needs = estimate_needs(self.meta, self.anatomy, self.weights, self.plan, self.prompts, self.batch_size)
         for line in needs.describe():
             self.prepared.reporter.note(line)
         passes = LayerPasses(self.meta, self.anatomy, self.prompts)

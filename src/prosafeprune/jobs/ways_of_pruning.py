@@ -9,7 +9,7 @@ from prosafeprune.report.grid import Grid
 from prosafeprune.setup.adapter_support import adapter_refusal
 from prosafeprune.setup.path_costs import PathCost, path_costs
 from prosafeprune.setup.prepare import PreparedRun
-from prosafeprune.setup.run_memory import scoring_memory
+from prosafeprune.setup.run_memory import scoring_memory, streamed_memory
 from prosafeprune.setup.source_shape import SourceShape
 from prosafeprune.setup.workload import Speed, stages_of
 from prosafeprune.text import data_size, duration
@@ -41,6 +41,7 @@ def ways_grid(prepared: PreparedRun, plan: Plan | None, found: SourceShape, spee
         rank=given.rank,
         ratio=run_dtype.itemsize / found.dtype.itemsize,
         scoring=scoring_memory(recipe, found.shape.size, on_gpu=on_gpu, number_bytes=run_dtype.itemsize),
+        streamed=streamed_memory(prepared, found.shape, on_gpu=on_gpu, number_bytes=run_dtype.itemsize),
         on_gpu=on_gpu,
         conversion=found.conversion,
         takes_adapter=refusal is None,

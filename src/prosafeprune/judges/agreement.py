@@ -58,8 +58,8 @@ def read_label(label: object, place: str = "") -> AnswerClass:
     if text in set(AnswerClass):
         return AnswerClass(text)
     raise InputError(
-        f"{place}The label {str(label)[:80]!r} is unknown. A label is one of {', '.join(AnswerClass)}, or begins with 1 "
-        "(compliance), 2 or 3 (refusal)."
+        f"{place}The label {str(label)[:80]!r} is unknown. A label is one of {', '.join(AnswerClass)}, or begins with "
+        "1 (compliance), 2 or 3 (refusal)."
     )
 
 

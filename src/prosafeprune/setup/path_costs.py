@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from prosafeprune.setup.model_size import QUANTISED_BYTES, ModelShape
-from prosafeprune.setup.run_memory import LIBRARY_BYTES, peak_memory
+from prosafeprune.setup.run_memory import LIBRARY_BYTES, StreamedMemory, peak_memory
 from prosafeprune.setup.workload import Speed, Stage
-from prosafeprune.streaming.needs import COPIES_OF_A_MATRIX, FLOAT32
+from prosafeprune.streaming.needs import FLOAT32, edit_bytes
 
 DISK_SPEED = 0.33e9
 """Bytes per second that a plain copy of a checkpoint takes: 13.48 GB in 40 s (docs/large_models.md)."""
 LOW_MEMORY_RATIO = 3.5
 """Time of ``--memory low`` over that of a plain copy, measured there."""
+NO_PROMPTS = StreamedMemory()
 ADAPTER_OF_EXPERTS = 2
 """At most, the size of an adapter of experts over its factors': gate and up of an expert share a parameter."""
 
@@ -62,6 +63,7 @@ def path_costs(
     rank: int,
     ratio: float = 1.0,
     scoring: float = 0.0,
+    streamed: StreamedMemory = NO_PROMPTS,
     on_gpu: bool = False,
     conversion: Conversion | None = None,
     takes_adapter: bool = True,
@@ -73,11 +75,12 @@ def path_costs(
         stages: the work with ``search``, and with ``layers`` given.
         ratio: bytes of a weight as it runs over those on disk.
         scoring: bytes that scoring answers takes, in the ways that measure the model.
+        streamed: what prompts take with ``--memory low``.
         takes_adapter: whether a LoRA adapter can hold the edits.
     """
     count = shape.size.layers or 1
     stored = shape.size.weight_bytes
-    edit = FLOAT32 * COPIES_OF_A_MATRIX * shape.largest_matrix
+    edit = edit_bytes(shape.largest_matrix)
     work = {name: sum(map(speed.seconds, found)) for name, found in stages.items()}
     disk = _Disk(stored, conversion)
     converting = conversion.memory if conversion is not None else 0.0
@@ -109,16 +112,17 @@ def path_costs(
         gguf = row("given layers, gguf", few, layers, output, 1, work["layers"])
         again = 2 * conversion.stored
         return [*rows, replace(gguf, read=gguf.read + again, seconds=work["layers"] + disk.seconds(1, again))]
-    low = LIBRARY_BYTES + shape.largest_layer * (1 if ratio == 1 else 1 + ratio) + max(edit, shape.inputs(1, prompts))
-    low = max(low, converting)
+    layer = shape.largest_layer * (1 if ratio == 1 else 1 + ratio)
+    working = max(edit, streamed.batch) + streamed.states + shape.inputs(1, prompts)
+    low = max(LIBRARY_BYTES + layer + working, converting)
     way = "given layers, --memory low" if conversion is None else f"given layers, {full}, --memory low"
     activations = sum(stage.read for stage in stages["layers"] if stage.name == "activations") / speed.reading
-    streamed = row(f"{way}, not measured", low, 1, stored, 1, None)
+    by_layer = row(f"{way}, not measured", low, 1, stored, 1, None)
     in_low_memory = LOW_MEMORY_RATIO * stored / DISK_SPEED + activations
     return [
         *rows,
         # As the weights pass they are hashed; of a converted model, those of its own files are hashed apart.
-        replace(streamed, read=disk.read(1, is_hashed=False), seconds=in_low_memory + disk.seconds(0, is_hashed=False)),
+        replace(by_layer, read=disk.read(1, is_hashed=False), seconds=in_low_memory + disk.seconds(0, is_hashed=False)),
         # A server loads the base model, and then the pruned one, whose files are hashed too.
         row(f"{way} --serve-with", max(low, stored), 1, stored, 4, None),
     ]

@@ -1,12 +1,16 @@
 """The memory that a run takes on its device, estimated from prompts and config.json alone."""
 
+from dataclasses import dataclass
+
 from prosafeprune.judges.base_model_likelihood import LOGITS_AT_ONCE
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.batches import FIRST_BATCH
+from prosafeprune.model.storage import KEPT_IN_MEMORY
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.setup.model_size import ModelSize
+from prosafeprune.setup.model_size import ModelShape, ModelSize
 from prosafeprune.setup.prepare import PreparedRun
 from prosafeprune.setup.workload import POLISH_TOKENS, tokens_of
+from prosafeprune.streaming.needs import edit_bytes, row_bytes, rows_within
 
 LIBRARY_BYTES = 550_000_000
 """Bytes of Python with torch and transformers, their files' pages included: 0.53 to 0.57 GB on Linux
@@ -75,9 +79,35 @@ def scoring_memory(recipe: Recipe, model: ModelSize, *, on_gpu: bool = False, nu
     """Return the bytes that scoring a batch of answers takes."""
     kind = "gpu" if on_gpu else "cpu, half precision" if number_bytes == HALF_BYTES else "cpu, float32"
     row = number_bytes * (recipe.max_new_tokens + 1) * model.vocabulary
-    rows = FIRST_BATCH["cuda" if on_gpu else "cpu"] if recipe.batch_size == "auto" else recipe.batch_size
+    rows = _rows(recipe, on_gpu=on_gpu)
     logits = row * rows if recipe.batch_size != "auto" else max(row, min(row * rows, LOGITS_AT_ONCE))
     return COPIES_OF_LOGITS[kind] * logits
+
+
+@dataclass(frozen=True)
+class StreamedMemory:
+    """What prompts take in a run with one layer in memory, in bytes; :mod:`prosafeprune.streaming.needs` has the exact
+    sizes."""
+
+    batch: float = 0.0
+    """Of one batch in a layer."""
+    states: float = 0.0
+    """Of the hidden states of all prompts between two layers."""
+
+
+def streamed_memory(prepared: PreparedRun, shape: ModelShape, *, on_gpu: bool, number_bytes: int) -> StreamedMemory:
+    """Return what the calibration prompts take with ``--memory low``; many hidden states go to a temporary file."""
+    size, setting = shape.size, prepared.recipe.batch_size
+    lengths = [tokens_of(text) for prompts in prepared.calibration.values() for text in prompts.texts]
+    row = row_bytes(max(lengths), max(size.hidden or 0, size.inner or 0, 1))
+    rows = _rows(prepared.recipe, on_gpu=on_gpu)
+    rows = min(rows, rows_within(edit_bytes(shape.largest_matrix), row)) if setting == "auto" else rows
+    states = sum(lengths) * (size.hidden or 0) * number_bytes
+    return StreamedMemory(min(rows, len(lengths)) * row, states if states <= KEPT_IN_MEMORY else 0.0)
+
+
+def _rows(recipe: Recipe, *, on_gpu: bool) -> int:
+    return FIRST_BATCH["cuda" if on_gpu else "cpu"] if recipe.batch_size == "auto" else recipe.batch_size
 
 
 def _polish_memory(prepared: PreparedRun, model: ModelSize) -> float:

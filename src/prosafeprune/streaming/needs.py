@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from prosafeprune.method.plan import Plan
 from prosafeprune.model import storage
 from prosafeprune.model.anatomy import Anatomy
+from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat_template import EncodedPrompt
 from prosafeprune.model.prefix_cache import shared_prefix_length
 from prosafeprune.streaming.meta_model import MetaModel
@@ -17,6 +18,8 @@ COPIES_OF_A_MATRIX = 5
 """Float32 copies while one matrix is edited: the matrix, the change, the change times the strength, and the result."""
 COPIES_OF_A_BATCH = 6
 """Copies of the widest intermediate result of a layer for each token of a batch."""
+LEAST_FOR_A_BATCH = 2**29
+"""Bytes that a batch may take whatever an edit takes."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,30 @@ class Needs:
         ]
 
 
-def estimate_needs(
-    meta: MetaModel, anatomy: Anatomy, weights: StreamedWeights, plan: Plan, prompts: Sequence[EncodedPrompt], size: int
-) -> Needs:
-    """Return the estimated needs of a run.
+def edit_bytes(largest_matrix: int) -> int:
+    """Return the working memory of the edit of a matrix with that many elements."""
+    return largest_matrix * FLOAT32 * COPIES_OF_A_MATRIX
 
-    Args:
-        size: how many prompts run at a time.
-    """
+
+def row_bytes(tokens: float, widest: int) -> float:
+    """Return the working memory of one prompt of a batch, given the tokens of the longest and a layer's widest side."""
+    return tokens * widest * FLOAT32 * COPIES_OF_A_BATCH
+
+
+def rows_within(edit: float, row: float) -> int:
+    """Return how many prompts to run at a time, at most, so that they take no more memory than an edit; at least 1."""
+    return max(1, int(max(edit, LEAST_FOR_A_BATCH) / row))
+
+
+def estimate_needs(
+    meta: MetaModel,
+    anatomy: Anatomy,
+    weights: StreamedWeights,
+    plan: Plan,
+    prompts: Sequence[EncodedPrompt],
+    batch_size: BatchSize,
+) -> Needs:
+    """Return the estimated needs of a run. An automatic ``batch_size`` is first capped by :func:`rows_within`."""
     stored = weights.checkpoint.stored
     layers = range(max(plan.layers) + 1)
     largest = max(sum(stored[name].end - stored[name].start for name in weights.of_layer(layer)) for layer in layers)
@@ -69,13 +88,14 @@ def estimate_needs(
     suffixes = [len(prompt) - prefix for prompt in prompts]
     width = int(meta.model.config.get_text_config(decoder=True).hidden_size)
     states = (sum(suffixes) + prefix) * width * meta.run_dtype.itemsize
-    widest = max(max(shape) for shape in shapes)
-    total = sum(tensor.end - tensor.start for tensor in stored.values())
+    edit = edit_bytes(max(d_out * d_in for d_out, d_in in shapes))
+    row = row_bytes(max(suffixes), max(max(shape) for shape in shapes))
+    batch_size.cap(rows_within(edit, row))
     return Needs(
         layer=largest * (2 if is_copied else 1),
-        edit=max(d_out * d_in for d_out, d_in in shapes) * FLOAT32 * COPIES_OF_A_MATRIX,
-        batch=min(size, len(prompts)) * max(suffixes) * widest * FLOAT32 * COPIES_OF_A_BATCH,
+        edit=edit,
+        batch=int(min(batch_size.size, len(prompts)) * row),
         states=states,
         spilled=states > storage.KEPT_IN_MEMORY,
-        checkpoint=total,
+        checkpoint=sum(tensor.end - tensor.start for tensor in stored.values()),
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from helpers.quantised_checkpoints import KINDS, mxfp4_checkpoint, quantised_checkpoint
+from helpers.quantised_checkpoints import KINDS, mxfp4_checkpoint, pack, quantised_checkpoint
 from safetensors.torch import load_file, save_file
 
 from prosafeprune.checkpoint.quantised.formats import find_layout
@@ -110,6 +110,22 @@ def test_a_single_row_of_declared_blocks_is_not_taken_for_groups(rows: int, tmp_
     settings = {"quant_method": "compressed-tensors", "format": "float-quantized", "config_groups": groups}
     found = matrix(tmp_path, {"weight": numbers, "weight_scale": scale}, settings)
     torch.testing.assert_close(found, numbers.float() * scale.repeat_interleave(128, 1)[:, :960])
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_compressed_columns_are_in_the_groups_that_are_stored_or_else_in_order(bits: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    numbers, scale = torch.randint(-8, 8, (16, 64)), torch.rand(16, 2)
+    group = torch.randperm(64) // 32
+    if bits == 4:
+        packed = {"weight_packed": pack((numbers + 8).float(), 4), "weight_shape": torch.tensor(numbers.shape)}
+        stored, form = {**packed, "weight_scale": scale}, "pack-quantized"
+    else:
+        stored, form = {"weight": numbers.to(torch.int8), "weight_scale": scale}, "int-quantized"
+    settings = {"quant_method": "compressed-tensors", "format": form}
+    for groups, of in ((group, group), (torch.full((64,), -1), torch.arange(64) // 32)):
+        found = matrix(tmp_path, {**stored, "weight_g_idx": groups.int()}, settings)
+        assert torch.equal(found, numbers * scale[:, of])
 
 
 def test_a_single_file_of_another_name_becomes_one_that_is_loaded(tmp_path: Path) -> None:

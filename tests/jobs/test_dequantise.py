@@ -89,6 +89,8 @@ def test_the_adapter_of_a_quantised_model_becomes_a_checkpoint_in_16_bits(
     prune(dense, tmp_path / "dense_adapter", prompt_files, format="adapter")
     prune(quantised, tmp_path / "adapter", prompt_files, format="adapter")
     require_equal(weights(tmp_path / "adapter"), weights(tmp_path / "dense_adapter"))
+    with pytest.raises(InputError, match="not --format adapter"):
+        prune(quantised, tmp_path / "both", prompt_files, dequantise=True, format="adapter")
     with pytest.raises(InputError, match=r"\(fp8\)\. Choose --dequantise"):
         prosafeprune.apply(tmp_path / "adapter", quantised, tmp_path / "no", progress=False)
     applied = {"progress": False, "dequantise": True, "max_safety_drop": 100, "accept_unsafe": True}

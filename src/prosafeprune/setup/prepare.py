@@ -154,9 +154,13 @@ def require_layers_below(count: int, layers: Sequence[int]) -> None:
 def require_output_format(source: ModelSource, written: str, dequantise: bool, *, adapters: bool = True) -> None:
     """Raise InputError when a quantised model would be written as a checkpoint, and not explicitly in 16 bits.
 
+    So it is when both a checkpoint in 16 bits and another format are asked for.
+
     Args:
         adapters: whether the command could write an adapter instead.
     """
+    if dequantise and written != "checkpoint":
+        raise InputError(f"--dequantise: writes a checkpoint in 16 bits, not --format {written}. Leave one of them out.")
     if source.quantisation is not None and written == "checkpoint" and not dequantise:
         adapter = "--format adapter, which leaves them as they are, or " if adapters else ""
         raise InputError(

@@ -97,6 +97,10 @@ def _blocks(groups: list[dict[str, Any]]) -> Iterator[tuple[int, int]]:
 def _plain(of: dict[str, StoredTensor], block: tuple[int, int] | None, name: str) -> DequantisedMatrix:
     """One number per byte: FP8 or INT8 with a scale per matrix, row, group of columns or block."""
     shape = of["numbers"].shape
+    if "order" in of:
+        rows = of["scale"].shape[0]
+        require_shape(len(shape) == len(of["scale"].shape) == 2 and rows == shape[0], name)
+        return DequantisedMatrix(shape, of, _from_ordered)
     step = _step(shape, of["scale"].shape, block)
     require_shape(len(shape) == 2 and step is not None, name)
     assert step is not None
@@ -125,6 +129,20 @@ def _from_plain(parts: Parts, step: tuple[int, int]) -> torch.Tensor:
     return (numbers - wide(parts["zero"]) if "zero" in parts else numbers) * wide(parts["scale"])
 
 
+def _from_ordered(parts: Parts) -> torch.Tensor:
+    scale = parts["scale"].float()
+    zero = parts["zero"].float() if "zero" in parts else torch.zeros_like(scale)
+    order = _groups(parts, parts["numbers"].shape[1], scale.shape[1])
+    return (parts["numbers"].float() - zero[:, order]) * scale[:, order]
+
+
+def _groups(parts: Parts, columns: int, groups: int) -> torch.Tensor:
+    """Return the group of each column; a -1 among those stored means that they were never set."""
+    if "order" in parts and bool((parts["order"] == -1).any()):
+        parts = {name: stored for name, stored in parts.items() if name != "order"}
+    return group_of_inputs(parts, columns, groups)
+
+
 def _packed(of: dict[str, StoredTensor], stored_shape: StoredTensor, name: str) -> DequantisedMatrix:
     """Integers of 4 or 8 bits in 32-bit words, with an offset of half their range; zero points too, by columns."""
     rows, columns = (int(size) for size in read_number(stored_shape).tolist())
@@ -142,7 +160,7 @@ def _from_packed(parts: Parts, bits: int, shape: tuple[int, int]) -> torch.Tenso
     zero = torch.full_like(scale, 2 ** (bits - 1))
     if "zero" in parts:
         zero = unpack_words(parts["zero"].T, bits).T[:rows].float()
-    order = group_of_inputs(parts, columns, scale.shape[1])
+    order = _groups(parts, columns, scale.shape[1])
     return (numbers - zero[:, order]) * scale[:, order]
 
 

@@ -94,6 +94,8 @@ def spread(scale: torch.Tensor, shape: tuple[int, ...], block: tuple[int, int]) 
 def group_of_inputs(parts: Parts, inputs: int, groups: int) -> torch.Tensor:
     """Return the group of each input: as stored, or one group after the other. Raises ValueError when there is none."""
     if "order" not in parts:
+        if inputs % groups:
+            raise ValueError("groups of different sizes")
         return torch.arange(inputs) // (inputs // groups)
     order = parts["order"].long()
     if len(order) != inputs or not bool(((order >= 0) & (order < groups)).all()):

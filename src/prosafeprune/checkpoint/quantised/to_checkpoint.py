@@ -172,9 +172,7 @@ def _write_config(folder: Path) -> None:
         for key in QUANTISATION_KEYS:
             settings.pop(key, None)
         for key in DTYPE_KEYS:
-            if (
-                key in settings and settings[key] not in CONFIG_DTYPES
-            ):  # such as float8_e4m3fn, which cannot be loaded in
+            if key in settings and settings[key] not in CONFIG_DTYPES:  # in float8_e4m3fn nothing can be loaded
                 settings[key] = dtype
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for left in ("quantize_config.json", "quant_config.json", "hf_quant_config.json"):

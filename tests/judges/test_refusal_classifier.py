@@ -163,7 +163,8 @@ def test_a_damaged_classifier_does_not_judge(change: Any, reason: str, folder: P
 
 
 def test_what_cannot_be_read_as_a_classifier_is_one_line(folder: Path, tmp_path: Path) -> None:
-    for name, reason in (("model.safetensors", "cannot be read as safetensors .* are truncated"), ("tokenizer.json", "cannot read it")):
+    reasons = {"model.safetensors": "read as safetensors .* are truncated", "tokenizer.json": "cannot read it"}
+    for name, reason in reasons.items():
         copy = Path(shutil.copytree(folder, tmp_path / name))
         (copy / name).write_bytes((copy / name).read_bytes()[:-100])
         with pytest.raises(InputError, match=reason):

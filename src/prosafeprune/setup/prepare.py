@@ -160,7 +160,7 @@ def require_output_format(source: ModelSource, written: str, dequantise: bool, *
         adapters: whether the command could write an adapter instead.
     """
     if dequantise and written != "checkpoint":
-        raise InputError(f"--dequantise: writes a checkpoint in 16 bits, not --format {written}. Leave one of them out.")
+        raise InputError(f"--dequantise: writes a checkpoint in 16 bits, not --format {written}. Leave one out.")
     if source.quantisation is not None and written == "checkpoint" and not dequantise:
         adapter = "--format adapter, which leaves them as they are, or " if adapters else ""
         raise InputError(

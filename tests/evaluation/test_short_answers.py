@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from helpers.reporters import KeptWarnings
 
 from prosafeprune.evaluation.measure import warn_of_short_answers
-from prosafeprune.progress import SilentReporter
-
-
-class Warned(SilentReporter):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warning(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 @pytest.mark.parametrize(("tokens", "warned"), [(4, True), (19, True), (20, False), (64, False)])
 def test_answers_too_short_for_a_verdict_are_warned_of(tokens: int, warned: bool) -> None:
-    reporter = Warned()
+    reporter = KeptWarnings()
     warn_of_short_answers(tokens, reporter)
-    assert bool(reporter.warnings) is warned
-    assert all(text.startswith(f"--max-new-tokens {tokens}: ") for text in reporter.warnings)
+    assert bool(reporter.lines) is warned
+    assert all(text.startswith(f"--max-new-tokens {tokens}: ") for text in reporter.lines)

@@ -9,23 +9,15 @@ from typing import Any
 import pytest
 from helpers.endpoint_requests import GREEDY, generator, one_answer
 from helpers.model_server import ModelServer, model_server, prompt_of, rejected, said, sent
+from helpers.reporters import KeptWarnings
 
 from prosafeprune.errors import InputError
 from prosafeprune.generation.backend import Answer, Decoding
 from prosafeprune.generation.server_errors import PromptTooLong
 from prosafeprune.judges.reasoning_text import ends_within_thought
-from prosafeprune.progress import SilentReporter
 
 pytestmark = pytest.mark.usefixtures("no_key")
 PROMPTS = [f"Prompt {number}" for number in range(12)]
-
-
-class Listener(SilentReporter):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warning(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 def test_every_prompt_gets_its_own_answer_and_many_are_under_way(server: ModelServer) -> None:
@@ -165,7 +157,7 @@ def test_a_thought_without_an_answer_is_recognised_as_one(server: ModelServer) -
 
 
 def test_what_the_content_filter_withheld(server: ModelServer) -> None:
-    listener = Listener()
+    listener = KeptWarnings()
     server.faults += [
         said(None, "content_filter"),
         said(None, "stop", refusal="I can't help with that."),
@@ -175,11 +167,11 @@ def test_what_the_content_filter_withheld(server: ModelServer) -> None:
     answers = [one_answer(server, reporter=listener) for _ in range(4)]
     assert [answer.text for answer in answers] == ["", "I can't help with that.", "Half an ans", ""]
     assert [answer.finished for answer in answers] == [True, True, False, True]
-    assert listener.warnings == ["The server's content filter withheld 1 of 1 answers."] * 4
+    assert listener.lines == ["The server's content filter withheld 1 of 1 answers."] * 4
 
 
 def test_settings_that_a_server_rejects_are_left_out_or_renamed(server: ModelServer) -> None:
-    listener = Listener()
+    listener = KeptWarnings()
 
     def picky(body: dict[str, Any]) -> Any:
         for name, instead in (
@@ -197,7 +189,7 @@ def test_settings_that_a_server_rejects_are_left_out_or_renamed(server: ModelSer
     assert [found[0].text, found[1].text] == ["fine", "fine"]
     assert {"max_completion_tokens": 5, "top_p": 1.0}.items() <= server.asked()[-1].items()
     assert len(server.asked()) == 5
-    assert ["seed" in text or "temperature" in text for text in listener.warnings] == [True, True]
+    assert ["seed" in text or "temperature" in text for text in listener.lines] == [True, True]
 
 
 def test_other_requests_that_a_server_does_not_take(server: ModelServer) -> None:

@@ -4,20 +4,10 @@ from typing import Any
 
 import pytest
 from helpers.pages import measurement
+from helpers.reporters import KeptWarnings
 
 from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.jobs.measure_edits import warn_if_unsafe
-from prosafeprune.progress import SilentReporter
-
-
-class Warnings(SilentReporter):
-    """Keeps warnings."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def warning(self, text: str) -> None:
-        self.lines.append(text)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +21,7 @@ class Warnings(SilentReporter):
     ],
 )
 def test_a_lost_floor_is_told_before_the_rest_is_measured(refused: int, rule: dict[str, Any], warned: bool) -> None:
-    heard = Warnings()
+    heard = KeptWarnings()
     warn_if_unsafe(measurement(50, 90), measurement(70, refused), FloorRule(**{"max_drop": 3.0, **rule}), heard)
     assert len(heard.lines) == warned
     if warned:

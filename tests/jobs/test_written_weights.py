@@ -8,22 +8,15 @@ import pytest
 import torch
 from helpers.fixture_types import Make
 from helpers.prune_runs import prune
+from helpers.reporters import KeptWarnings
 from helpers.written_models import written
 from safetensors.torch import save_file
 
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.written_weights import require_recorded_weights, with_weights_hash
 from prosafeprune.model.model_hash import model_hash
-from prosafeprune.progress import SILENT, SilentReporter
+from prosafeprune.progress import SILENT
 from prosafeprune.report.record import Record, read_record
-
-
-class Warned(SilentReporter):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warning(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 def checkpoint_of(folder: Path) -> Record:
@@ -75,9 +68,9 @@ def test_an_adapter_that_changed_since_is_refused(tmp_path: Path, content: bytes
 
 
 def test_an_older_record_has_no_hash_and_a_warning_says_so(tmp_path: Path) -> None:
-    folder, reporter = written(tmp_path / "out"), Warned()
+    folder, reporter = written(tmp_path / "out"), KeptWarnings()
     require_recorded_weights(folder, read_record(folder), reporter)
-    (warning,) = reporter.warnings
+    (warning,) = reporter.lines
     assert "was not checked" in warning
 
 

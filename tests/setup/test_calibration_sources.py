@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from helpers.json_lines import write_prompts
+from helpers.reporters import KeptNotes
 from helpers.stored_records import stored_record
 
 from prosafeprune.errors import InputError
@@ -16,7 +17,6 @@ from prosafeprune.evaluation.earlier_pruning import EarlierPruning
 from prosafeprune.evaluation.prompts_record import PromptsRecord, prompts_record
 from prosafeprune.evaluation.pruning_record import MeasuredPruning
 from prosafeprune.evaluation.sets import SetChoice, choose_sets, require_no_leak
-from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet, find_overlaps
 from prosafeprune.requests.recipe import Recipe, make_recipe, make_request, recipe_of
 from prosafeprune.requests.search import SearchRequest
@@ -178,19 +178,11 @@ def test_a_set_that_is_measured_is_not_calibrated_on_too(data: Path) -> None:
             require_not_measured(request, measured)
 
 
-class Notes(SilentReporter):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-
 def test_its_measured_prompts_are_dropped_from_calibration_where_that_is_asked(data: Path) -> None:
     measured = choose_sets(SetChoice(benchmarks=["phtest"], data_dir=data, samples=4))
     request = asked(pseudo_harmful="phtest", data_dir=data, drop_overlaps=True, only_mine=True)
     require_not_measured(request, measured)
-    given, notes = read_calibration(request, 4, 0).sets, Notes()
+    given, notes = read_calibration(request, 4, 0).sets, KeptNotes()
     kept, _ = disjoint_prompts(request, 4, given, {}, [one.prompts for one in measured], notes)
     assert set(kept[P].texts) == set(given[P].texts) - set(measured[0].prompts.texts)
     assert len(kept[P]) == 16

@@ -38,7 +38,7 @@ from prosafeprune.setup.machine import memory_bytes
 from prosafeprune.setup.prepare import PreparedRun, checkpoint_folder, given_plan, prepare_run
 from prosafeprune.streaming.layer_passes import LayerPasses
 from prosafeprune.streaming.meta_model import MetaModel, load_meta_model
-from prosafeprune.streaming.needs import estimate_needs
+from prosafeprune.streaming.needs import estimate_needs, most_rows
 from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
 from prosafeprune.streaming.streamed_weights import StreamedWeights
 from prosafeprune.text import data_size
@@ -143,13 +143,14 @@ class LayerwisePruning:
         self.class_rows: ClassRows
         self.prompts, self.class_rows = encode_classes(meta.tokenizer, prepared.calibration)
         self.batch_size = BatchSize(prepared.recipe.batch_size, meta.device)
+        self.batch_size.cap(most_rows(meta, anatomy, self.prompts))
         self.edited: list[str] = []
         self.measures: list[EditMeasures] = []
         self.experts: list[ExpertCount] = []
 
     def prune(self, staging: Path) -> None:
         """Run the layers up to the last planned one, and write the edited tensors of the planned ones."""
-        needs = estimate_needs(self.meta, self.anatomy, self.weights, self.plan, self.prompts, self.batch_size)
+        needs = estimate_needs(self.meta, self.anatomy, self.weights, self.plan, self.prompts, self.batch_size.size)
         for line in needs.describe():
             self.prepared.reporter.note(line)
         passes = LayerPasses(self.meta, self.anatomy, self.prompts)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from prosafeprune.method.plan import Plan
 from prosafeprune.model import storage
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat_template import EncodedPrompt
 from prosafeprune.model.prefix_cache import shared_prefix_length
 from prosafeprune.streaming.meta_model import MetaModel
@@ -70,32 +69,40 @@ def rows_within(edit: float, row: float) -> int:
     return max(1, int(max(edit, LEAST_FOR_A_BATCH) / row))
 
 
+def most_rows(meta: MetaModel, anatomy: Anatomy, prompts: Sequence[EncodedPrompt]) -> int:
+    """Return :func:`rows_within` for a model and the prompts that run through it."""
+    edit, row, _ = _working(meta, anatomy, prompts)
+    return rows_within(edit, row)
+
+
 def estimate_needs(
-    meta: MetaModel,
-    anatomy: Anatomy,
-    weights: StreamedWeights,
-    plan: Plan,
-    prompts: Sequence[EncodedPrompt],
-    batch_size: BatchSize,
+    meta: MetaModel, anatomy: Anatomy, weights: StreamedWeights, plan: Plan, prompts: Sequence[EncodedPrompt], size: int
 ) -> Needs:
-    """Return the estimated needs of a run. An automatic ``batch_size`` is first capped by :func:`rows_within`."""
+    """Return the estimated needs of a run.
+
+    Args:
+        size: how many prompts run at a time.
+    """
     stored = weights.checkpoint.stored
     layers = range(max(plan.layers) + 1)
     largest = max(sum(stored[name].end - stored[name].start for name in weights.of_layer(layer)) for layer in layers)
     is_copied = meta.run_dtype != meta.stored_dtype or meta.device.type != "cpu"
-    shapes = [submodule.shape for submodule in anatomy.submodules]
-    prefix = shared_prefix_length(meta.model, [prompt.ids for prompt in prompts], "right")
-    suffixes = [len(prompt) - prefix for prompt in prompts]
-    width = int(meta.model.config.get_text_config(decoder=True).hidden_size)
-    states = (sum(suffixes) + prefix) * width * meta.run_dtype.itemsize
-    edit = edit_bytes(max(d_out * d_in for d_out, d_in in shapes))
-    row = row_bytes(max(suffixes), max(max(shape) for shape in shapes))
-    batch_size.cap(rows_within(edit, row))
+    edit, row, tokens = _working(meta, anatomy, prompts)
+    states = tokens * int(meta.model.config.get_text_config(decoder=True).hidden_size) * meta.run_dtype.itemsize
     return Needs(
         layer=largest * (2 if is_copied else 1),
         edit=edit,
-        batch=int(min(batch_size.size, len(prompts)) * row),
+        batch=int(min(size, len(prompts)) * row),
         states=states,
         spilled=states > storage.KEPT_IN_MEMORY,
         checkpoint=sum(tensor.end - tensor.start for tensor in stored.values()),
     )
+
+
+def _working(meta: MetaModel, anatomy: Anatomy, prompts: Sequence[EncodedPrompt]) -> tuple[int, float, int]:
+    """Return the bytes of an edit and of a prompt of a batch, and the tokens of all prompts, their prefix once."""
+    shapes = [submodule.shape for submodule in anatomy.submodules]
+    prefix = shared_prefix_length(meta.model, [prompt.ids for prompt in prompts], "right")
+    suffixes = [len(prompt) - prefix for prompt in prompts]
+    edit = edit_bytes(max(d_out * d_in for d_out, d_in in shapes))
+    return edit, row_bytes(max(suffixes), max(max(shape) for shape in shapes)), sum(suffixes) + prefix

@@ -130,17 +130,17 @@ def _from_plain(parts: Parts, step: tuple[int, int]) -> torch.Tensor:
 
 
 def _from_ordered(parts: Parts) -> torch.Tensor:
-    scale = parts["scale"].float()
-    zero = parts["zero"].float() if "zero" in parts else torch.zeros_like(scale)
-    order = _groups(parts, parts["numbers"].shape[1], scale.shape[1])
-    return (parts["numbers"].float() - zero[:, order]) * scale[:, order]
+    zero = parts["zero"].float() if "zero" in parts else torch.zeros_like(parts["scale"], dtype=torch.float32)
+    return _in_groups(parts, parts["numbers"].float(), zero)
 
 
-def _groups(parts: Parts, columns: int, groups: int) -> torch.Tensor:
-    """Return the group of each column; a -1 among those stored means that they were never set."""
+def _in_groups(parts: Parts, numbers: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
+    """Dequantise by groups of columns; a -1 among the stored groups means that these were never set."""
     if "order" in parts and bool((parts["order"] == -1).any()):
         parts = {name: stored for name, stored in parts.items() if name != "order"}
-    return group_of_inputs(parts, columns, groups)
+    scale = parts["scale"].float()
+    group = group_of_inputs(parts, numbers.shape[1], scale.shape[1])
+    return (numbers - zero[:, group]) * scale[:, group]
 
 
 def _packed(of: dict[str, StoredTensor], stored_shape: StoredTensor, name: str) -> DequantisedMatrix:
@@ -156,12 +156,10 @@ def _packed(of: dict[str, StoredTensor], stored_shape: StoredTensor, name: str) 
 def _from_packed(parts: Parts, bits: int, shape: tuple[int, int]) -> torch.Tensor:
     rows, columns = shape
     numbers = unpack_words(parts["packed"], bits)[:, :columns].float()
-    scale = parts["scale"].float()
-    zero = torch.full_like(scale, 2 ** (bits - 1))
+    zero = torch.full_like(parts["scale"], 2 ** (bits - 1), dtype=torch.float32)
     if "zero" in parts:
         zero = unpack_words(parts["zero"].T, bits).T[:rows].float()
-    order = _groups(parts, columns, scale.shape[1])
-    return (numbers - zero[:, order]) * scale[:, order]
+    return _in_groups(parts, numbers, zero)
 
 
 def _four_bit_floats(of: dict[str, StoredTensor], name: str) -> DequantisedMatrix:

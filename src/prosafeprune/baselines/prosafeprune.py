@@ -59,9 +59,10 @@ class PlannedMethod(Method):
         edits = []
         for values in fitted.facts["submodules"]:
             measures = EditMeasures.model_validate(values)
-            factors = [fitted.tensors[f"{measures.submodule}.{side}"] for side in ("left", "right")]
+            left, right = (fitted.tensors[f"{measures.submodule}.{side}"] for side in ("left", "right"))
+            operator = OverlapOperator(left, right, self.plan.projection.reads_inputs)
             strength = self.plan.strength_of(measures.layer)
-            edits.append(PruningEdit(submodules[measures.submodule], OverlapOperator(*factors), strength, measures))
+            edits.append(PruningEdit(submodules[measures.submodule], operator, strength, measures))
         return edits
 
 

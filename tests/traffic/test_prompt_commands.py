@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from helpers.model_server import ModelServer, prompt_of, said
 from helpers.tiny_models import make_model, make_tokenizer
 
 import prosafeprune
+from prosafeprune.analysis import harm_probe
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.split_prompts import deal_groups
 from prosafeprune.prompts import PromptClass, bundled_beyond, bundled_prompts, read_reviewed
@@ -169,6 +171,18 @@ def test_a_models_own_probe_rates(checkpoint: Make, tmp_path: Path, run: Run) ->
     assert sum(found["distribution"].values()) == found["kept"] == 25
     ratings = [row["rating"] for row in read_rows(tmp_path / "k.jsonl")]
     assert np.mean(ratings[:12]) < np.mean(ratings[12:24])
+
+
+@pytest.mark.parametrize("auc", [0.51, 0.99])
+def test_a_probe_that_knows_no_harm_is_warned_of(
+    auc: float, checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    """Its ratings take the place of a review, and harmful prompts would be calibrated on as harmless."""
+    fit = harm_probe.fit_harm_rater
+    monkeypatch.setattr(harm_probe, "fit_harm_rater", lambda *given: replace(fit(*given), auc=auc))
+    file = write_rows(tmp_path / "p.jsonl", [{"prompt": "Bake bread"}])
+    _, err = run.ok("prompts", "rate", file, "--model", checkpoint("llama"), "--device", "cpu", "--keep", "0-5")
+    assert ("hardly tells harmful from benign prompts (held-out AUC 0.51" in " ".join(err.split())) is (auc < 0.8)
 
 
 def test_the_probe_of_a_gguf_rates(tmp_path: Path) -> None:

@@ -40,6 +40,19 @@ def test_a_finding_that_is_misspelt_is_an_error_and_the_row_not_dropped(
         read_reviewed(str(file), prompt_class)
 
 
+@pytest.mark.parametrize("other", ["harmful", "unsure"])
+def test_a_prompt_with_two_findings_is_an_error(other: str, tmp_path: Path) -> None:
+    """Files of two sessions, put together: the first finding would be calibrated on, whatever the second says."""
+    rows = [{"prompt": "Bake bread", "review": "harmless"}, {"prompt": "Stab [him]", "review": "harmless"}]
+    later = [{"prompt": " Stab [him]", "review": other}, {"prompt": "", "review": "harmful"}]
+    file = str(write_rows(tmp_path / "all.jsonl", [*rows, *later]))
+    with pytest.raises(InputError, match=f"reviewed as harmless and as {other}: .Stab .him.*Keep one of its rows"):
+        read_reviewed(file, PromptClass.PSEUDO_HARMFUL)
+    undecided = [{"prompt": "Bake bread", "review": "open"}, {"prompt": "Stab [him]", "review": "harmless"}]
+    file = str(write_rows(tmp_path / "again.jsonl", [*rows, *undecided]))  # as mined, and the same finding twice
+    assert read_reviewed(file, PromptClass.PSEUDO_HARMFUL).texts == ["Bake bread", "Stab [him]"]
+
+
 @pytest.mark.parametrize("name", ["Review", "REVIEW ", " review"])
 def test_a_column_of_the_review_is_known_in_any_case(name: str, tmp_path: Path, server: ModelServer, run: Run) -> None:
     """Else what it calls harmful would be calibrated on as harmless."""

@@ -22,6 +22,9 @@ from prosafeprune.report.rate_figure import counts_figure
 from prosafeprune.report.result_view import ResultView
 from prosafeprune.requests.prompt_tools import HIGHEST_RATING, RateRequest
 
+WEAK_AUC = 0.8
+"""Held-out AUC below which a probe's ratings say little; of a real chat model of 135 M parameters it is 0.99."""
+
 
 @dataclass(frozen=True, repr=False)
 class RatedPrompts(ResultView):
@@ -131,6 +134,11 @@ def _by_probe(rows: Sequence[PromptRow], request: RateRequest, reporter: Reporte
         loaded = load_as_asked(request, folder, source.name, reporter)
         size = BatchSize(request.batch_size, loaded.device)
         rater = fit_harm_rater(loaded, inspect_anatomy(loaded.model, reporter), size, reporter)
+        if rater.auc < WEAK_AUC:
+            reporter.warning(
+                f"The model's probe hardly tells harmful from benign prompts (held-out AUC {rater.auc:.2f}, and chance "
+                "is 0.5), so its ratings mean little. Rate with another model."
+            )
         encoded = encode_prompts(loaded.tokenizer, [row.prompt for row in rows])
         ratings = [round(HIGHEST_RATING * probability) for probability in rater.probabilities(encoded, reporter)]
     return f"the probe of {short_name(source.name)} after layer {rater.layer} (held-out AUC {rater.auc:.3f})", ratings

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from prosafeprune.errors import InputError
+from prosafeprune.prompts.conversation import last_turn
 from prosafeprune.prompts.prompt_set import PromptClass, PromptSet
 from prosafeprune.prompts.rows import Row
-from prosafeprune.prompts.sources import read_prompts
+from prosafeprune.prompts.sources import prompt_of_row, read_prompts
 from prosafeprune.text import beginning
 
 REVIEW = "review"
@@ -40,10 +41,11 @@ def read_reviewed(source: str, prompt_class: PromptClass, field: str = "prompt")
     """Read a user's prompts as :func:`read_prompts` does; of a reviewed file, those of the class alone.
 
     Raises:
-        InputError: as :func:`read_prompts`, the finding of a review is unknown, a row is labelled as of the other kind,
-            or the review found no prompt of the class.
+        InputError: as :func:`read_prompts`, the finding of a review is unknown, a prompt has two findings, a row is
+            labelled as of the other kind, or the review found no prompt of the class.
     """
     is_of_class, wanted, left_out = is_for(prompt_class), OF_CLASS[prompt_class], 0
+    findings: dict[str, str] = {}
 
     def keep(row: Row) -> bool:
         nonlocal left_out
@@ -55,6 +57,7 @@ def read_reviewed(source: str, prompt_class: PromptClass, field: str = "prompt")
             )
         kept = is_of_class(row)
         left_out += not kept
+        _require_one_finding(findings, row, field, finding or wanted, source)
         for name in row if kept and finding is None else ():
             if name.strip().lower() in LABELS and str(row[name]).strip().lower() in OTHER_KIND[wanted]:
                 raise InputError(
@@ -72,3 +75,23 @@ def read_reviewed(source: str, prompt_class: PromptClass, field: str = "prompt")
             f"{source}: none of its {left_out} prompts is reviewed as {wanted}. Review them on the "
             "page of prompts mine, or rate them with prompts rate."
         ) from error
+
+
+def _require_one_finding(findings: dict[str, str], row: Row, field: str, finding: str, source: str) -> None:
+    """Note the finding of a row by its prompt; files of two sessions put together may disagree.
+
+    Raises:
+        InputError: an earlier row has the same prompt and another finding.
+    """
+    if finding not in (HARMLESS, HARMFUL, UNSURE):  # nobody has reviewed the row
+        return
+    try:
+        prompt = prompt_of_row(row, [field], source)
+    except InputError:  # if the row is kept, it is reported where it is read, with its line
+        return
+    earlier = findings.setdefault(prompt, finding)
+    if earlier != finding:
+        raise InputError(
+            f"{source}: a prompt is reviewed as {earlier} and as {finding}: {beginning(last_turn(prompt), 60)!r}. "
+            "Keep one of its rows."
+        )

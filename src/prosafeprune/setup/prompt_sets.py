@@ -1,5 +1,7 @@
 """Calibration, validation and test prompts, read and kept apart; and all prompts of a comparison."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -45,6 +47,15 @@ class CalibrationPrompts:
     held_out: Sequence[EvaluationSet]
     from_user: Mapping[PromptClass, int]
     """How many of each class are the user's; classes without any are left out."""
+
+    def reduced_to(self, kept: PromptSets) -> CalibrationPrompts:
+        """Return the prompts that are left in ``kept``, after overlaps were dropped."""
+        left = {name: frozenset(prompts.texts) for name, prompts in kept.items()}
+        users = {
+            name: sum(text in left[name] for text in self.sets[name].texts[:count])
+            for name, count in self.from_user.items()
+        }
+        return replace(self, sets=kept, from_user=users)
 
 
 def read_calibration(
@@ -176,6 +187,8 @@ def disjoint_prompts(
     for name, prompts in calibration.items():
         classes = [other for other_name, other in calibration.items() if other_name is not name]
         kept[name], overlaps = without_overlaps(prompts, [*measured, *kept_validation.values(), *classes])
+        if overlaps and len(kept[name]):  # a source of which nothing is left is not one
+            kept[name] = replace(kept[name], source=" + ".join(part.source for part in kept[name].by_source()))
         found += overlaps
     _require_rank(kept, rank, options)
     if found:

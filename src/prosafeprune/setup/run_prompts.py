@@ -64,7 +64,7 @@ def read_run_prompts(recipe: Recipe, earlier: EarlierPruning | None, reporter: R
         validation = {name: prompts.sample(DRAFT_VALIDATION, recipe.seed) for name, prompts in validation.items()}
     calibration, validation = disjoint_prompts(recipe, recipe.rank, given.sets, validation, tested, reporter)
     splits = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
-    for line in describe_calibration(recipe, given, earlier):
+    for line in describe_calibration(recipe, given.reduced_to(calibration), earlier):
         reporter.note(line)
     if recipe.lacks_user_harmful and earlier is None:
         reporter.warning(

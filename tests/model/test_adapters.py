@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.adapters import attach_adapter, find_subject
-from prosafeprune.model.loading import load_model
+from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.progress import SilentReporter
 
 Tensors = dict[str, torch.Tensor]
@@ -40,12 +40,18 @@ def adapter(made: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def attach(folder: Path) -> torch.Tensor:
+def attached(folder: Path, *, merged: bool = False, quantised: bool = False) -> LoadedModel:
     subject = find_subject(str(folder))
     assert subject.adapter is not None
     loaded = load_model(subject.source.path, "base", SilentReporter(), device="cpu")
-    attach_adapter(loaded, subject.adapter, "the adapter")
-    return loaded.model(torch.arange(5, 25)[None]).logits
+    if quantised:
+        loaded.model.hf_quantizer = object()
+    attach_adapter(loaded, subject.adapter, "the adapter", merged=merged)
+    return loaded
+
+
+def attach(folder: Path) -> torch.Tensor:
+    return attached(folder).model(torch.arange(5, 25)[None]).logits
 
 
 def change(folder: Path, edit: Callable[[Tensors], Tensors]) -> None:
@@ -56,6 +62,16 @@ def change(folder: Path, edit: Callable[[Tensors], Tensors]) -> None:
 def test_an_adapter_that_fits_changes_the_model(adapter: Path, checkpoint: Make) -> None:
     base = load_model(checkpoint("llama"), "base", SilentReporter(), device="cpu").model
     assert not torch.allclose(attach(adapter), base(torch.arange(5, 25)[None]).logits)
+
+
+def test_a_merged_adapter_leaves_the_modules_of_the_base(adapter: Path, checkpoint: Make) -> None:
+    base = load_model(checkpoint("llama"), "base", SilentReporter(), device="cpu").model
+    merged = attached(adapter, merged=True).model
+    assert [name for name, _ in merged.named_modules()] == [name for name, _ in base.named_modules()]
+    assert not any(parameter.requires_grad for parameter in merged.parameters())
+    torch.testing.assert_close(merged(torch.arange(5, 25)[None]).logits, attach(adapter))
+    with pytest.raises(InputError, match="its base model is quantised, and the adapter cannot be added to such"):
+        attached(adapter, merged=True, quantised=True)
 
 
 @pytest.mark.parametrize("table", ["embed_tokens", "lm_head"])

@@ -45,16 +45,26 @@ class EvaluationTarget(Protocol):
 class LocalModel:
     """A local checkpoint, GGUF file or adapter; its memory is freed when the context ends."""
 
-    def __init__(self, model: str, request: ModelOptions, reporter: Reporter, *, with_replicas: bool = True) -> None:
+    def __init__(
+        self,
+        model: str,
+        request: ModelOptions,
+        reporter: Reporter,
+        *,
+        with_replicas: bool = True,
+        merged: bool = False,
+    ) -> None:
         """Find the model.
 
         Args:
             with_replicas: whether the other processes of the group, if any, load it too.
+            merged: whether an adapter is added to the weights: for what looks into a model's matrices, or edits them.
 
         Raises:
             InputError: as for ``find_subject``.
         """
-        self.request, self.reporter, self.with_replicas = request, reporter, with_replicas
+        self.request, self.reporter = request, reporter
+        self.with_replicas, self.merged = with_replicas, merged
         self.subject: Subject = find_subject(
             model,
             request.revision if model == request.model else None,
@@ -113,7 +123,7 @@ class LocalModel:
             if folder is None:
                 folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="prosafeprune-")))
                 convert_source(self.subject.source, folder, self.reporter)
-            load = partial(_load, folder, self.subject, self.request)
+            load = partial(_load, folder, self.subject, self.request, self.merged)
             self._loaded = (
                 load_with_replicas(load, self.reporter) if self.with_replicas else load(reporter=self.reporter)
             )
@@ -124,10 +134,10 @@ class LocalModel:
         return local_generator(self.loaded, self.request.batch_size)
 
 
-def _load(folder: Path, subject: Subject, request: ModelOptions, *, reporter: Reporter) -> LoadedModel:
+def _load(folder: Path, subject: Subject, request: ModelOptions, merged: bool, *, reporter: Reporter) -> LoadedModel:
     loaded = load_model(folder, subject.source.name, reporter, **request.load_arguments)
     if subject.adapter is not None:
-        attach_adapter(loaded, subject.adapter, subject.name)
+        attach_adapter(loaded, subject.adapter, subject.name, merged=merged)
     return loaded
 
 

@@ -89,7 +89,7 @@ def run_compare(
         reporter.note(request.operator_note)
     judge = make_judge(request, reporter)
     warn_of_short_answers(request.max_new_tokens, reporter)
-    model = LocalModel(request.model, request, reporter)
+    model = LocalModel(request.model, request, reporter, merged=True)
     model.require_outside(output)
     with connected(ray) as cluster, model, locked_folder(output, overwrite):
         run = _Comparison(request, output, model, prompts, judge, cluster, reporter)

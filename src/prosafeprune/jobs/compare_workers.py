@@ -129,7 +129,7 @@ class _MakeFitContext:
 
     def __call__(self) -> FitContext:
         request = self.request
-        subject = LocalModel(request.model, request, SILENT)
+        subject = LocalModel(request.model, request, SILENT, merged=True)
         made_by = subject.made_by()
         if [made_by[name] for name in self.model] != list(self.model.values()):
             raise InputError(

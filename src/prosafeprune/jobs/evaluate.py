@@ -234,7 +234,7 @@ class _EvaluationRun:
 def _measured(request: EvaluateRequest, reporter: Reporter) -> Any:
     if request.endpoint is not None:
         return nullcontext(ModelBehindServers(request, request.endpoint, reporter))
-    return LocalModel(request.model, request, reporter)
+    return LocalModel(request.model, request, reporter, merged=request.method != "default")
 
 
 def _method(

@@ -111,12 +111,16 @@ def find_folder(name: str, revision: str | None = None) -> Path:
     return fetch_from_hub(name, revision) if not folder.exists() and is_hub_id(name) else folder
 
 
-def attach_adapter(loaded: LoadedModel, folder: Path, name: str) -> None:
+def attach_adapter(loaded: LoadedModel, folder: Path, name: str, *, merged: bool = False) -> None:
     """Put the adapter in ``folder`` onto its base in memory, in the run dtype.
+
+    Args:
+        merged: whether to add it to the base's weights, so that the modules are those of a checkpoint.
 
     Raises:
         InputError: the adapter does not fit: tensors are missing, are unknown to the base, have the wrong shape or are
-            not finite. PEFT would run the base's weights in place of missing ones.
+            not finite, and PEFT would run the base's weights in place of missing ones; or it is to be merged into
+            quantised weights.
     """
     from peft import PeftModel
 
@@ -139,8 +143,20 @@ def attach_adapter(loaded: LoadedModel, folder: Path, name: str) -> None:
             f"{name}: does not fit its base model {loaded.name} ({first_line(error)}). Check the base it names."
         ) from error
     _require_same_keys(adapted, keys, name, loaded.name)
+    if merged:
+        _merge(adapted, name)
     _settle(loaded)
     loaded.name = name
+
+
+def _merge(adapted: Any, name: str) -> None:
+    """Add the adapter to the weights of its base, whose own modules come back in place of PEFT's."""
+    if getattr(adapted.get_base_model(), "hf_quantizer", None) is not None:
+        raise InputError(
+            f"{name}: its base model is quantised, and the adapter cannot be added to such weights. Merge it into the "
+            "base in 16 bits first, and give the merged folder."
+        )
+    adapted.merge_and_unload()
 
 
 def insert_adapter(loaded: LoadedModel, config: Any, factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> None:

@@ -141,6 +141,7 @@ def test_a_terminal_shows_results_without_reading_markup_in_them() -> None:
     console = Console(file=stream, width=100)
     console.print(result_grid(found.tables[0], BY_NAME["probe"].title).terminal(100))
     assert stream.getvalue().count(evil) >= 4
+    assert result_grid(found.tables[0], "C.R. and S.S.").caption == f"C.R. and S.S. {evil}"
 
 
 @pytest.mark.parametrize("as_json", [False, True])

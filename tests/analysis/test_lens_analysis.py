@@ -65,6 +65,8 @@ def test_the_lens_finds_the_layer_where_refusal_words_come_up() -> None:
     assert max(by_layer(found, "probability", **{"class": "pseudo-harmful"}).values()) < 0.1
     counted = [row for row in found.table("tokens").rows if row[3] == "yes"]
     assert [row[1] for row in counted] == ["I"]
+    assert found.table("output").title == "Probability that an answer begins with I, after layer 2"
+    assert "Not counted, since no form is a single token: sorry, cannot." in found.summary
 
 
 @pytest.mark.parametrize("architecture", list(CONFIGS))
@@ -99,7 +101,7 @@ def test_the_lens_applies_norm_and_head_in_between() -> None:
 
 def test_empty_refusal_words_are_left_out() -> None:
     assert validate_settings(AnalyzeRequest, {"model": "m", "refusal_words": ["", " no "]}).refusal_words == ("no",)
-    with pytest.raises(InputError, match="refusal_words"):
+    with pytest.raises(InputError, match="refusal_words: must not be empty"):
         validate_settings(AnalyzeRequest, {"model": "m", "refusal_words": [" "]})
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from prosafeprune.cli.demo import PLAN
 from prosafeprune.errors import InputError
+from prosafeprune.requests.analyze import AnalyzeRequest
+from prosafeprune.requests.parsing import validate_settings
 from prosafeprune.requests.plan_options import parse_layers
 from prosafeprune.requests.recipe import make_recipe
 
@@ -98,6 +101,20 @@ def test_numbers_are_decimal_whatever_yaml_makes_of_them(tmp_path: Path) -> None
         file.write_text(f"model: m\n{line}\n")
         with pytest.raises(InputError, match=line.split()[1]):
             make_recipe(file)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"strengths": "abc"}, "strengths: must be a valid number, unable to parse string as a number"),
+        ({"ranks": "2,x"}, "ranks: must be a valid integer"),
+        ({"ranks": []}, "ranks: must not be empty"),
+        ({"system": ""}, "system: must not be empty"),
+    ],
+)
+def test_a_list_whose_items_are_wrong_is_not_called_too_short(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        validate_settings(AnalyzeRequest, {"model": "m", **settings})
 
 
 @pytest.mark.parametrize(("content", "message"), [("a: [", "cannot be read as YAML"), ("just text", "has no settings")])

@@ -118,6 +118,7 @@ class Context:
                 range(self.anatomy.num_layers),
                 self.request.batch_size,
                 self.reporter,
+                split=split,
             )
             self._pooled[split] = Pooled(inputs[pooling], class_rows)
         return self._pooled[split]

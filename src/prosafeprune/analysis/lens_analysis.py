@@ -86,16 +86,17 @@ class LensAnalysis(Analysis):
             for layer, values in enumerate(observation[name])
         ]
         last = max(row[2] for row in by_layer)
+        words = RefusalWords.from_arrays(before)
         columns = ("model", "class", "layer", "probability", "low", "high")
         tables = [
             make_table(
                 "output",
-                f"Probability that an answer begins with {' or '.join(request.refusal_words)}, after layer {last}",
+                f"Probability that an answer begins with {' or '.join(words.counted)}, after layer {last}",
                 columns,
                 (row for row in by_layer if row[2] == last),
             ),
             make_table("layers", "Summed probability of the refusal words after each layer", columns, by_layer),
-            RefusalWords.from_arrays(before).table(),
+            words.table(),
         ]
         if after is None:
             values = ", ".join(f"{row[1]} {row[3]:.2g}" for row in tables[0].rows)
@@ -105,7 +106,9 @@ class LensAnalysis(Analysis):
             title = f"Mean change of that probability per prompt, after layer {last}"
             tables.insert(1, make_table("change", title, ("class", *CHANGE_COLUMNS), rows))
             summary = describe_changes(rows, "Probability that an answer begins with a refusal word")
-        return AnalysisResult(tables=tuple(tables), figures=(FIGURE,), summary=(summary, HOW_TO_READ))
+        left_out = [word for word in request.refusal_words if word not in words.counted]
+        no_token = [f"Not counted, since no form is a single token: {', '.join(left_out)}."] if left_out else []
+        return AnalysisResult(tables=tuple(tables), figures=(FIGURE,), summary=(summary, *no_token, HOW_TO_READ))
 
 
 def _last_layer(observation: Observation) -> dict[str, np.ndarray]:
@@ -135,6 +138,11 @@ class RefusalWords:
     def counted_ids(self) -> list[int]:
         """The ids of the single-token forms, each once."""
         return list(dict.fromkeys(ids[0] for _, _, ids in self.forms if len(ids) == 1))
+
+    @property
+    def counted(self) -> list[str]:
+        """The words of which a form is a single token."""
+        return list(dict.fromkeys(word for word, _, ids in self.forms if len(ids) == 1))
 
     def table(self) -> ResultTable:
         """Return the forms, one per row."""

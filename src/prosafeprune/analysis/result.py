@@ -140,7 +140,7 @@ class AnalysisResult(BaseModel):
 
 def result_grid(table: ResultTable, title: str = "") -> Grid:
     """Return a table of a result, with ``title`` before its own."""
-    caption = f"{title}. {table.title}" if title else table.title
+    caption = f"{title.removesuffix('.')}. {table.title}" if title else table.title
     headings = [name.replace("_", " ") for name in table.columns]
     return Grid(caption, headings, [[cell_text(cell) for cell in row] for row in table.rows])
 

@@ -122,6 +122,9 @@ def _most_specific(problems: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     def is_of_type(problem: dict[str, Any]) -> bool:
         return str(problem["type"]).endswith(("_type", "_parsing"))
 
+    wrong_items = {problem["loc"][:1] for problem in problems if len(problem["loc"]) > 1}
+    # A list whose items are all wrong is also called too short.
+    problems = [one for one in problems if one["type"] != "too_short" or one["loc"][:1] not in wrong_items]
     other = {problem["loc"][:1] for problem in problems if not is_of_type(problem)}
     return [problem for problem in problems if not is_of_type(problem) or problem["loc"][:1] not in other]
 
@@ -133,6 +136,8 @@ def _describe(kind: type[BaseModel], problem: dict[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         like = get_close_matches(name.replace("-", "_"), kind.model_fields, n=1)
         return f"there is no setting {shown_value(name)}" + (f"; did you mean {like[0]}?" if like else "")
+    if problem["type"] in ("too_short", "string_too_short") and problem["ctx"]["min_length"] == 1:
+        return f"{name}: must not be empty (given: {shown_value(problem['input'])})"
     words = " ".join(str(problem["msg"]).removeprefix("Value error, ").split())
     message = shortened(words.replace("Input should be", "must be", 1), 400)
     if not name:  # a check of how settings fit together

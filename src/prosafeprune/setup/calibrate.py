@@ -47,10 +47,12 @@ def collect_inputs(
     batch_size: int | Literal["auto"],
     reporter: Reporter,
     model_sha256: str | None = None,
+    split: str = "calibration",
 ) -> tuple[dict[Pooling, PooledInputs], ClassRows]:
     """Run the prompts of all three classes once, up to the last of ``layers``; pool what their matrices read.
 
     With ``model_sha256``, the hash of the base model whose weights ``loaded`` has, inputs are kept in the cache.
+    ``split`` is what the prompts are called while they run.
 
     Raises:
         InputError: an input is not finite, or out of memory.
@@ -59,9 +61,9 @@ def collect_inputs(
     kept = KeptInputs(model_sha256, loaded, encoded, batch_size) if model_sha256 is not None else None
     known = kept.read(anatomy, poolings, layers) if kept is not None else None
     if known is not None:
-        reporter.note("Activations of the calibration prompts: known from an earlier run.")
+        reporter.note(f"Activations of the {split} prompts: known from an earlier run.")
         return known, class_rows
-    with reporter.stage("Activations of the calibration prompts", len(encoded)) as advance:
+    with reporter.stage(f"Activations of the {split} prompts", len(encoded)) as advance:
         if isinstance(loaded, ReplicatedModel):
             task = CollectShard(encoded, tuple(poolings), list(layers), batch_size, anatomy.has_experts)
             collected = _collect_shared(loaded, task, advance)

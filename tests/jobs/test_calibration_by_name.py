@@ -56,3 +56,16 @@ def test_record_and_page_name_every_source(
     run.refused("phtest: the model was calibrated on prompts of this set", "evaluate", tmp_path / "out", *measured)
     compared = ["--methods", "default,prosafeprune", "--pruned", tmp_path / "out", *measured]
     run.refused("phtest: the model was calibrated", "compare", checkpoint("llama"), *compared)
+
+
+def test_a_file_of_which_a_part_was_calibrated_on_is_warned_of(run: Run, checkpoint: Make, tmp_path: Path) -> None:
+    """With ``--hold-out``, the record knows the file by its name alone; measured in full, it flatters the model."""
+    mine = write_prompts(tmp_path / "mine.jsonl", (f"Of mine{i} and xmine{i}" for i in range(8)))
+    prune(checkpoint("llama"), tmp_path / "out", {"pseudo_harmful": mine}, hold_out=0.5, only_mine=False, samples=8)
+    other = write_prompts(tmp_path / "other.jsonl", ["Of other and xother"])
+    for file, warned in ((mine, True), (other, False)):
+        folder = tmp_path / f"measured-{warned}"
+        asked = ("--test-pseudo-harmful", file, "-o", folder, "--max-new-tokens", 2, "--device", "cpu")
+        _, err = run.ok("evaluate", tmp_path / "out", *asked)
+        told = "mine.jsonl: the model was calibrated on prompts of a file of this name" in " ".join(err.split())
+        assert told is warned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
 from itertools import pairwise
@@ -124,6 +125,18 @@ def test_files_give_their_prompts_in_order(tmp_path: Path, name: str, content: s
 def test_a_csv_cell_may_hold_lines(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('prompt\n"One\nand more"\nTwo\n')
     assert read_prompts(str(tmp_path / "a.csv"), "benign").texts == ["One\nand more", "Two"]
+
+
+def test_a_csv_cell_may_be_as_long_as_a_prompt(tmp_path: Path) -> None:
+    """Python's reader stops at 131,072 characters, and its error asks for quotes that are not missing."""
+    limit = csv.field_size_limit()
+    file = tmp_path / "a.csv"
+    file.write_text(f'prompt\n"{"How? " * 100_000}"\n')
+    assert len(read_prompts(str(file), "benign").texts[0]) == 499_999
+    file.write_text(f'prompt\n"{"How? " * 300_000}"\n')
+    with pytest.raises(InputError, match="line 2: has 1499999 characters, more than models read"):
+        read_prompts(str(file), "benign")
+    assert csv.field_size_limit() == limit
 
 
 def test_a_csv_file_with_one_column_may_hold_any_separator(tmp_path: Path) -> None:

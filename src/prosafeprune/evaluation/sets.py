@@ -256,6 +256,19 @@ def require_no_leak(calibration: Mapping[PromptClass, Mapping[str, Any]], sets: 
         require_disjoint([used], [evaluation_set.prompts for evaluation_set in sets])
 
 
+def named_as_calibrated(
+    calibration: Mapping[PromptClass, Mapping[str, Any]], sets: Sequence[EvaluationSet]
+) -> list[str]:
+    """Return the user's files to measure on that have the name of one that was calibrated on.
+
+    Of a file a part of which was used, a record has only the name and a hash of that part: the two may share prompts.
+    """
+    sources = {part for prompts in calibration.values() for part in str(prompts.get("source", "")).split(" + ")}
+    names = {Path(source).name for source in sources}
+    files = (one.prompts.source for one in sets if one.is_users)
+    return [file for file in dict.fromkeys(files) if Path(file).name in names]
+
+
 def bundled_calibration(calibration: Mapping[PromptClass, Mapping[str, Any]]) -> list[PromptSet]:
     """Return the bundled calibration prompts that were drawn from, by a record's description of each class."""
     return [

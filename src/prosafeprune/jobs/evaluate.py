@@ -33,7 +33,14 @@ from prosafeprune.evaluation.measure import (
     warn_of_short_answers,
 )
 from prosafeprune.evaluation.prompts_record import prompts_record
-from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, require_no_leak, sets_in_modes
+from prosafeprune.evaluation.sets import (
+    EvaluationSet,
+    SetChoice,
+    choose_sets,
+    named_as_calibrated,
+    require_no_leak,
+    sets_in_modes,
+)
 from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ModelBehindServers
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.generation import Decoding, Generator
@@ -105,7 +112,7 @@ def run_evaluate(
     warn_of_short_answers(request.max_new_tokens, reporter)
     earlier = read_earlier(against, judge.name, sets) if against is not None else None
     with _measured(request, reporter) as measured:
-        _require_measurable(measured, output, sets)
+        _require_measurable(measured, output, sets, reporter)
         method = _method(request, output, measured, sets, reporter)
         make_generator = measured.generator if method is None else partial(_method_generator, request, measured, method)
         decoding = Decoding(max_new_tokens=request.max_new_tokens, temperature=request.temperature, seed=request.seed)
@@ -255,10 +262,19 @@ def _method_generator(request: EvaluateRequest, measured: LocalModel, method: Fi
     return method.guarded(partial(replicated_generator, measured.loaded, make))
 
 
-def _require_measurable(measured: EvaluationTarget, output: Path, sets: Sequence[EvaluationSet]) -> None:
+def _require_measurable(
+    measured: EvaluationTarget, output: Path, sets: Sequence[EvaluationSet], reporter: Reporter
+) -> None:
     """Check that the output is outside the model's folder, and that no prompt to measure on calibrated the model."""
     if isinstance(measured, LocalModel):
         measured.require_outside(output)
     record = pruning_of(measured)
-    if record is not None:
-        require_no_leak({name: prompts.model_dump() for name, prompts in record.calibration.items()}, sets)
+    if record is None:
+        return
+    calibration = {name: prompts.model_dump() for name, prompts in record.calibration.items()}
+    require_no_leak(calibration, sets)
+    for file in named_as_calibrated(calibration, sets):
+        reporter.warning(
+            f"{file}: the model was calibrated on prompts of a file of this name. If they are among those measured "
+            "now, the figures are flattered: measure on prompts that were held out."
+        )

@@ -14,6 +14,8 @@ from prosafeprune.text import SURROGATE, first_repeat, is_blank
 Row = Mapping[str, Any]
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 LONGEST_HEADER = 100_000
+LARGEST_CELL = 4_000_000
+"""Characters of a cell; Python's own limit of 131,072 is below what a prompt may have."""
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -148,6 +150,7 @@ def _csv_cells(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, lis
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
         first_line = reader.line_num + 1
+        limit = csv.field_size_limit(LARGEST_CELL)
         try:
             cells = next(reader)
         except StopIteration:
@@ -157,6 +160,8 @@ def _csv_cells(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, lis
                 f"{path}, line {first_line}: not valid CSV ({error}). Close the quotes of this row, and double those "
                 "inside its text."
             ) from error
+        finally:
+            csv.field_size_limit(limit)  # one for all of Python
         if cells:
             yield first_line, cells
 

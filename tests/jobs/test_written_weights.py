@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,29 @@ def test_an_adapter_that_changed_since_is_refused(tmp_path: Path, content: bytes
         (folder / "adapter_model.safetensors").write_bytes(content)
     with pytest.raises(InputError, match=r"adapter_model\.safetensors\) are not those of its record"):
         require_recorded_weights(folder, record, SILENT)
+
+
+@pytest.mark.parametrize("architecture", ["phi3", "mixtral"])
+def test_an_adapter_that_is_scaled_since_is_refused(
+    architecture: str, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    """Its weights are the same, and it does more or less than was measured."""
+    folder = tmp_path / "out"
+    prune(checkpoint(architecture), folder, prompt_files, format="adapter")
+    require_recorded_weights(folder, read_record(folder), SILENT)
+    file = folder / "adapter_config.json"
+    written = json.loads(file.read_text())
+    for name, value in (
+        ("lora_alpha", 40),
+        ("alpha_pattern", {"q": 40}),
+        ("use_rslora", True),
+        ("exclude_modules", "q"),
+    ):
+        file.write_text(json.dumps({**written, name: value}))
+        with pytest.raises(InputError, match=rf"adapter_config\.json was changed \({name}\)"):
+            require_recorded_weights(folder, read_record(folder), SILENT)
+    file.write_text(json.dumps({**written, "base_model_name_or_path": "org/other"}))
+    require_recorded_weights(folder, read_record(folder), SILENT)
 
 
 def test_an_older_record_has_no_hash_and_a_warning_says_so(tmp_path: Path) -> None:

@@ -3,11 +3,23 @@
 from pathlib import Path
 
 from prosafeprune.errors import InputError
+from prosafeprune.files.text_file import read_json_object
+from prosafeprune.model.adapters import CONFIG as ADAPTER_CONFIG
 from prosafeprune.model.model_hash import file_hash, hashed_files, model_hash
 from prosafeprune.model.source import ADAPTER_WEIGHTS
 from prosafeprune.progress import Reporter
 from prosafeprune.report.record import Record
 
+NEVER_WRITTEN = (
+    "use_rslora",
+    "use_dora",
+    "modules_to_save",
+    "exclude_modules",
+    "layers_to_transform",
+    "lora_bias",
+    "trainable_token_indices",
+)
+"""Settings of an adapter that change what it does, and that this package leaves off."""
 CHANGED = "are not those of its record: they changed after the model was measured. Make the model again."
 
 
@@ -28,6 +40,7 @@ def require_recorded_weights(folder: Path, record: Record, reporter: Reporter) -
         file = folder / ADAPTER_WEIGHTS
         if not file.is_file() or file_hash(file) != record.adapter_sha256:
             raise InputError(f"{folder}: its weights ({ADAPTER_WEIGHTS}) {CHANGED}")
+        _require_written_scale(folder)
         return
     if record.weights_sha256 is None:
         reporter.warning(
@@ -39,6 +52,19 @@ def require_recorded_weights(folder: Path, record: Record, reporter: Reporter) -
     with reporter.stage("Checking the weights", len(hashed_files(model))) as advance:
         if model_hash(model, advance=advance) != record.weights_sha256:
             raise InputError(f"{folder}: its weights (or config.json) {CHANGED}")
+
+
+def _require_written_scale(folder: Path) -> None:
+    """Raise InputError unless an adapter's config scales all its factors by 1, as it is written."""
+    config = read_json_object(folder / ADAPTER_CONFIG, "adapter config")
+    pairs = (("lora_alpha", "r"), ("alpha_pattern", "rank_pattern"))
+    changed = [name for name, equal in pairs if config.get(name) != config.get(equal)]
+    changed += [name for name in NEVER_WRITTEN if config.get(name)]
+    if changed:
+        raise InputError(
+            f"{folder}: its {ADAPTER_CONFIG} was changed ({changed[0]}), so the adapter does not do what was measured. "
+            "Make it again."
+        )
 
 
 def _model_in(folder: Path, record: Record) -> Path:

@@ -269,7 +269,7 @@ def analyze(
         **settings: other fields of :class:`prosafeprune.AnalyzeRequest`.
 
     Returns:
-        For each analysis its tables, what its figures are drawn from, and its folder.
+        For each analysis, in the order of ``names``, its tables, what its figures are drawn from, and its folder.
 
     Raises:
         InputError: a model, a prompt file, a name or a setting cannot be used.
@@ -278,7 +278,10 @@ def analyze(
     asked = {"model": str(model), "against": str(against) if against is not None else None, **settings}
     request, entries = validate_settings(AnalyzeRequest, asked), find_entries(names, everything=not names)
     with TerminalReporter(quiet=not progress) as reporter:
-        return run_analyze(request, entries, Path(output), everything=not names, overwrite=overwrite, reporter=reporter)
+        finished = run_analyze(
+            request, entries, Path(output), everything=not names, overwrite=overwrite, reporter=reporter
+        )
+    return sorted(finished, key=lambda one: names.index(one.entry.name)) if names else finished
 
 
 def _path(value: str | Path | None) -> Path | None:

@@ -46,6 +46,13 @@ def test_an_adapter_gives_the_numbers_of_its_checkpoint(models: dict[str, Path],
                 assert list(row.values()) == pytest.approx(list(wanted.values()), abs=2e-5)
 
 
+@pytest.mark.usefixtures("no_figures")
+def test_analyses_are_returned_in_the_order_in_which_they_are_named(models: dict[str, Path], tmp_path: Path) -> None:
+    """So that ``layers, probe = analyze(..., "layers", "probe")`` is what it says; the catalogue has them reversed."""
+    layers, probe = analyzed(models["base"], tmp_path / "out", "layers", "probe")
+    assert (layers.entry.name, probe.entry.name) == ("layers", "probe")
+
+
 @pytest.mark.parametrize("name", ["adapter", "merged"])
 def test_base_and_pruned_model_may_not_be_swapped(name: str, models: dict[str, Path], tmp_path: Path, run: Run) -> None:
     """Before and after would be reported the wrong way round."""

@@ -127,6 +127,16 @@ def test_the_base_model_answers_before_the_edits_and_only_once(checkpoint: Make,
     assert first.record.prompted == second.record.prompted
 
 
+def test_answers_under_another_system_prompt_of_the_run_are_not_taken(
+    checkpoint: Make, prompt_files: dict[str, str]
+) -> None:
+    measured(checkpoint("llama"), prompt_files, system="You are kind.")
+    for other in ({"system": "You are rude."}, {}):
+        heard = Heard()
+        measured(checkpoint("llama"), prompt_files, heard, **other)
+        assert TITLE in heard.stages
+
+
 def test_terminal_record_page_and_card_say_it(
     run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:

@@ -60,7 +60,8 @@ def prompted_answers(
         return None
     make = partial(METHOD.generator, batch_size=request.batch_size, fitted=FittedParts())
     generator = partial(replicated_generator, loaded, make)
-    made_by = {**base, **METHOD.describe(), "words": HELPFULNESS}
+    # Nested: the method has a setting ``system``, too, which is not the run's system prompt.
+    made_by = {**base, "behind": METHOD.describe(), "words": HELPFULNESS}
     decoding = Decoding(max_new_tokens=tokens)
     measured, sizes = measure_once(made_by, generator, sets, judge, decoding, reporter, TITLE)
     length = len(loaded.tokenizer(HELPFULNESS, add_special_tokens=False)["input_ids"])

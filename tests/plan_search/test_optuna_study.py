@@ -72,6 +72,12 @@ def test_a_resumed_search_reports_the_trials_of_the_earlier_run_as_such(tmp_path
     assert [isinstance(each, EarlierSteps) for each in reporter.steps] == [True, False, False]
 
 
+def test_any_seed_of_the_command_can_be_searched_with(tmp_path: Path) -> None:
+    for seed in (2**32 - 1, 2**63 - 1):
+        found = search_plans(landscape, SPACE, 87, Budget("9"), tmp_path / str(seed), seed, SilentReporter())
+        assert len(found) > 5
+
+
 def test_windows_spread_over_the_layers_are_tried_first(tmp_path: Path) -> None:
     found = run(tmp_path / "journal", "5")
     windows = [(one.plan.layers[0], len(one.plan.layers), one.plan.pooling.value) for one in found]

@@ -134,7 +134,8 @@ def _map(activations: np.ndarray, seed: int) -> np.ndarray:
     if len(activations) < 4:
         raise InputError(f"A t-SNE map needs at least 4 prompts, not {len(activations)}. Pass more.")
     perplexity = min(PERPLEXITY, (len(activations) - 1) / 3)
-    points: np.ndarray = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(activations)
+    tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed % 2**32)  # larger seeds are refused
+    points: np.ndarray = tsne.fit_transform(activations)
     return points.astype(np.float64)
 
 

@@ -25,6 +25,8 @@ ROUND = 8
 the same on one machine and on many; the larger it is, the less each draw can learn from earlier ones."""
 VARIED_WINDOWS = 2
 """How many of the first windows are tried with other harmful shares."""
+SEEDS = 2**32
+"""Seeds that Optuna's sampler takes; ``--seed`` may be any of 2**63."""
 
 
 def expect_nothing(plans: Sequence[Plan]) -> None:
@@ -171,7 +173,9 @@ def _open_study(journal: Path, seed: int, space: SearchSpace) -> tuple[optuna.St
         # plans again.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of ``group``
-            sampler = optuna.samplers.TPESampler(seed=seed + earlier, multivariate=True, group=True, n_startup_trials=8)
+            sampler = optuna.samplers.TPESampler(
+                seed=(seed + earlier) % SEEDS, multivariate=True, group=True, n_startup_trials=8
+            )
         storage = JournalStorage(JournalFileBackend(str(journal)))
         study = optuna.create_study(
             storage=storage, sampler=sampler, study_name=STUDY, direction="maximize", load_if_exists=True

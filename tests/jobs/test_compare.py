@@ -288,6 +288,10 @@ def test_a_plan_is_searched_for_when_none_is_given(
     no_model(monkeypatch)
     assert json.loads(run(*command)[1]) == record
     run.refused("found with other settings (rank)", *command, "--rank", "5")
+    longer = [*command, "--budget", "3"]
+    run.refused("found with other settings (budget, confirmations)", *longer, "--confirmations", "2")
+    (tmp_path / "out" / "search" / "finished.json").unlink()  # of an earlier version
+    assert json.loads(run(*longer)[1])["methods"] == record["methods"]
 
 
 def test_a_search_that_is_not_there_is_missed_before_anything_is_measured(

@@ -10,7 +10,7 @@ from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.resumable_folder import differing
 from prosafeprune.files.staging import write_whole
 from prosafeprune.jobs.calibrated_plan import default_search_folder
-from prosafeprune.jobs.search import finished_search, search, search_identity
+from prosafeprune.jobs.search import FINISHED, finished_search, other_length, search, search_identity
 from prosafeprune.judges import Judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.parallel.ray_pool import Cluster
@@ -121,6 +121,7 @@ def found_plan(
         record = finished_search(recipe, identity, folder) or _searched(prepared, model, judge, folder)
         # The comparison resumes with the same plan, also where the cache is gone.
         own_folder.mkdir(exist_ok=True)
+        write_whole(own_folder / FINISHED, (folder / FINISHED).read_bytes())
         write_whole(own_folder / RECORD, record.model_dump_json(indent=2) + "\n")
     point = record.chosen if request.choose is None else request.choose
     if point is None:
@@ -135,6 +136,8 @@ def _require_same_search(record: SearchRecord, prepared: PreparedRun, judge: Jud
     """Raise InputError when an earlier run of the comparison searched under other settings or on other prompts."""
     now = search_identity(prepared, judge.name)
     other = [name for name in differing(record.made_by, now) if name not in ("judge", "dtype")]
+    if (folder / FINISHED).exists():  # not in comparisons of earlier versions
+        other += [name for name in other_length(prepared.recipe, folder) if name != "selection"]
     if other:
         raise InputError(
             f"{folder}: the plan of this comparison was found with other settings ({', '.join(other)}). Choose another "

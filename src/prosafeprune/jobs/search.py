@@ -99,10 +99,7 @@ def finished_search(recipe: Recipe, identity: Mapping[str, Any], path: Path) -> 
         return None
     if differing(read_json_object(path / MADE_BY, "search folder"), identity):
         return None
-    length, wanted = read_json_object(path / FINISHED, "search folder"), _length_settings(recipe)
-    if is_done(str(length.get("budget")), wanted["budget"]):
-        del wanted["budget"]
-    return None if differing(length, wanted) else read_search(path)
+    return None if other_length(recipe, path) else read_search(path)
 
 
 def require_resumable_search(identity: Mapping[str, Any], path: Path) -> None:
@@ -123,6 +120,17 @@ def is_done(done: str, wanted: str) -> bool:
         return budgets[0].seconds == budgets[1].seconds  # earlier releases recorded it as it was typed
     trials = budgets[0].trials, budgets[1].trials
     return trials[0] is not None and trials[1] is not None and trials[0] >= trials[1]
+
+
+def other_length(recipe: Recipe, path: Path) -> list[str]:
+    """Return which settings of its length the finished search in ``path`` has otherwise; more trials count as the same.
+
+    Raises InputError when its file of them is damaged.
+    """
+    done, wanted = read_json_object(path / FINISHED, "search folder"), _length_settings(recipe)
+    if is_done(str(done.get("budget")), wanted["budget"]):
+        del wanted["budget"]
+    return differing(done, wanted)
 
 
 def _length_settings(recipe: Recipe) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.sweeps import Variant, variant_edits
 from prosafeprune.editing.edits import apply_edits
 from prosafeprune.errors import InputError
-from prosafeprune.jobs.analyze import run_analyze
+from prosafeprune.jobs.analyze import FailedAnalysesError, run_analyze
 from prosafeprune.judges.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.model.loading import load_model
 from prosafeprune.progress import SilentReporter
@@ -94,6 +94,10 @@ def test_tables_and_figures_of_a_run(checkpoint: Make, tmp_path: Path, questions
     assert [row[-1] for row in one.result.table("ability").rows] == [QUESTIONS] * 3
     assert all(0 <= low <= value <= high <= 1 for _, _, value, low, high in one.result.table("harmfulness").rows)
     assert {path.name for path in one.folder.glob("*.png")} == {"both.png", "harmfulness.png", "ability.png"}
+    (file,) = questions.glob("*.jsonl")
+    file.write_text(file.read_text().replace("#### ", "#### 1"))  # other answers to the same questions
+    with pytest.raises(FailedAnalysesError, match="was made with other settings .questions"):
+        run_analyze(request, find_entries(["alignment-tax"]), tmp_path / "out")
 
 
 def test_a_model_that_refuses_nothing_cannot_be_tuned(

@@ -188,6 +188,40 @@ def test_a_folder_depends_on_the_splits_of_its_analysis(checkpoint: Make, tmp_pa
     assert [analysis.entry.name for analysis in failed.value.finished] == ["probe", "energy"]
 
 
+@pytest.mark.parametrize(("name", "settings"), [("strength", {"strengths": (0.8,)}), ("rank", {"ranks": (2,)})])
+def test_rates_by_another_judge_behind_the_same_settings_are_not_shown_again(
+    name: str, settings: dict[str, Any], checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Served:
+        name = "llm:first"
+
+    monkeypatch.setattr("prosafeprune.jobs.analyze.make_judge", lambda *_: Served)
+    request = make_request(checkpoint("qwen2"), judge="llm", judge_endpoint="http://h/v1", **settings)
+    run_analyze(request, find_entries([name]), tmp_path / "out")
+    run_analyze(request, find_entries([name]), tmp_path / "out")
+    Served.name = "llm:second"
+    with pytest.raises(FailedAnalysesError, match="other settings .judged_by 'llm:first', now 'llm:second'"):
+        run_analyze(request, find_entries([name]), tmp_path / "out")
+    made_by = tmp_path / "out" / name / "made_by.json"
+    made_by.write_text(json.dumps({**json.loads(made_by.read_text()), "judged_by": "llm:second"}))
+    run_analyze(request, find_entries([name]), tmp_path / "out")
+
+
+def test_other_categories_of_the_same_prompts_are_another_analysis(checkpoint: Make, tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+
+    def analyzed(categories: str) -> Any:
+        rows = [{"prompt": f"How do I kill process {n * n}?", "category": categories[n % 2]} for n in range(12)]
+        file.write_text("\n".join(map(json.dumps, rows)))
+        unset = dict.fromkeys(("layers", "strength", "max_new_tokens", "sweep_samples"))
+        request = make_request(checkpoint("qwen2"), **unset, pseudo_harmful=[str(file)], only_mine=True)
+        return run_analyze(request, find_entries(["categories"]), tmp_path / "out")[0].result.table("categories").rows
+
+    assert {row[0] for row in analyzed("ab")} == {"a", "b"}
+    with pytest.raises(FailedAnalysesError, match="was made with other settings .categories"):
+        analyzed("ac")
+
+
 def test_the_record_has_the_origin_of_each_analysis(checkpoint: Make, tmp_path: Path) -> None:
     def record(name: str, **settings: Any) -> Any:
         request = (inside if name == "energy" else make_request)(checkpoint("qwen2"), **settings)

@@ -18,6 +18,7 @@ from prosafeprune.analysis.time_estimate import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.scores import rate
 from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.files.cache import digest_of
 from prosafeprune.prompts import PromptClass
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.setup.load import require_layers
@@ -72,6 +73,10 @@ class AlignmentTaxAnalysis(PlanAnalysis):
         if not request.ability:
             raise InputError("--ability: the alignment tax needs at least one task. Name one.")
         _questions(request)
+
+    def further_inputs(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> Mapping[str, str]:
+        """Return the hash of the questions of ability and of their answers."""
+        return {"questions": digest_of([(question.prompt, question.gold) for question in _questions(request)])}
 
     def workload(self, context: Context) -> Workload:
         """Answers of three states to prompts and questions, and a short training."""

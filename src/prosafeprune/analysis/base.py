@@ -1,6 +1,7 @@
 """The interface of an analysis: it observes one model at a time, then turns the observations into a result."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 from prosafeprune.analysis.analysis_prompts import GENERAL, AnalysisPrompts
@@ -30,6 +31,14 @@ class Analysis(ABC):
     def splits(self, request: AnalyzeRequest) -> tuple[str, ...]:
         """Return the prompt splits that the result of a request depends on."""
         return self.default_splits
+
+    def judges_answers(self, request: AnalyzeRequest) -> bool:
+        """Return whether a judge's verdicts on answers are part of the result of a request."""
+        return False
+
+    def further_inputs(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> Mapping[str, str]:
+        """Return hashes of what the result depends on besides models, settings and the texts of prompts, by name."""
+        return {}
 
     def check(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> None:  # noqa: B027 - most need no check
         """Raise InputError if the request or the prompts do not allow the analysis; called before a model is loaded."""

@@ -20,6 +20,7 @@ from prosafeprune.analysis.result import (
 )
 from prosafeprune.analysis.time_estimate import Workload
 from prosafeprune.errors import InputError
+from prosafeprune.files.cache import digest_of
 from prosafeprune.method.separability import silhouette
 from prosafeprune.prompts import PromptClass
 from prosafeprune.requests.analyze import AnalyzeRequest
@@ -46,6 +47,10 @@ class CategoriesAnalysis(Analysis):
     settings = ("layer",)
     default_splits = ("calibration",)
     compares = False
+
+    def further_inputs(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> Mapping[str, str]:
+        """Return the hash of the prompts' categories."""
+        return {"categories": digest_of([prompt.category for prompt in prompts.calibration[PSEUDO]])}
 
     def check(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when fewer than two categories have enough prompts."""

@@ -47,6 +47,10 @@ class RankAnalysis(Analysis):
         """Return the splits for the subspaces and, with a plan, for its rates."""
         return self.rates.splits(request) if find_plan(request) is not None else ("calibration",)
 
+    def judges_answers(self, request: AnalyzeRequest) -> bool:
+        """Return whether there is a plan, whose rates are by a judge."""
+        return find_plan(request) is not None
+
     def check(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when a plan cannot be measured at the requested ranks."""
         if find_plan(request) is not None:

@@ -43,6 +43,10 @@ class PlanAnalysis(Analysis):
         """Return the splits that plans are computed from and measured on."""
         return ("calibration", sweep_split(request))
 
+    def judges_answers(self, request: AnalyzeRequest) -> bool:
+        """Return True: the rates are by a judge."""
+        return True
+
     def check(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when there is no plan, or no prompts to measure it on."""
         require_plan(request, prompts.calibration)

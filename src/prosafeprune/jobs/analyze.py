@@ -12,7 +12,7 @@ from prosafeprune.analysis.analysis_folder import RESULT, AnalysisRecord, read_p
 from prosafeprune.analysis.analysis_page import analysis_page
 from prosafeprune.analysis.analysis_prompts import AnalysisPrompts, read_analysis_prompts
 from prosafeprune.analysis.base import Analysis
-from prosafeprune.analysis.catalogue import CATALOGUE, CatalogueEntry, Requirement
+from prosafeprune.analysis.catalogue import CATALOGUE, CatalogueEntry
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.plan_lookup import pooled_as_planned
 from prosafeprune.analysis.time_estimate import Workload
@@ -65,7 +65,7 @@ def run_analyze(
         request = pooled_as_planned(request, reporter)
     prompts = read_analysis_prompts(request, reporter)
     selected = _select_allowed(request, entries, prompts, everything, reporter)
-    _check_judge(request, [entry for entry, _ in selected], reporter)
+    judge = _judge_name(request, [analysis for _, analysis in selected], reporter)
     models: dict[Role, LocalModel] = {"before": LocalModel(request.model, request, reporter, merged=True)}
     if request.against is not None:
         models["after"] = LocalModel(request.against, request, reporter, merged=True)
@@ -74,7 +74,7 @@ def run_analyze(
         model.require_outside(output)
     with locked_folder(output, overwrite):
         folder = ResumableFolder(output, {"model": models["before"].subject.sha256})
-        job = _AnalysisJob(request, prompts, models, folder, reporter, is_single=len(selected) == 1)
+        job = _AnalysisJob(request, prompts, models, folder, judge, reporter, is_single=len(selected) == 1)
         finished = job.run(selected)
         job.write_report()
     job.raise_failures(finished)
@@ -89,6 +89,8 @@ class _AnalysisJob:
     prompts: AnalysisPrompts
     models: dict[Role, LocalModel]
     folder: ResumableFolder
+    judge: str | None
+    """The name of the judge, if answers are judged."""
     reporter: Reporter
     is_single: bool
     failures: dict[str, str] = field(default_factory=dict)
@@ -99,7 +101,9 @@ class _AnalysisJob:
         tasks = []
         for entry, analysis in selected:
             with self._attempt(entry.name):
-                task = AnalysisTask(entry, analysis, self.request, self.prompts, self.models, self.folder.path)
+                task = AnalysisTask(
+                    entry, analysis, self.request, self.prompts, self.models, self.folder.path, self.judge
+                )
                 tasks.append(task)
         for role in self.models:
             self._observe(self._pending(tasks, role), role)
@@ -281,7 +285,7 @@ def _by_reason(failures: dict[str, str]) -> dict[str, list[str]]:
     return groups
 
 
-def _check_judge(request: AnalyzeRequest, entries: Sequence[CatalogueEntry], reporter: Reporter) -> None:
-    """Check that the judge is available before the long work, if answers are to be judged."""
-    if any(Requirement.ANSWERS in entry.needs for entry in entries):
-        make_judge(request, reporter)
+def _judge_name(request: AnalyzeRequest, analyses: Sequence[Analysis], reporter: Reporter) -> str | None:
+    """Return the judge's name, if answers are to be judged. Raises InputError when it is unavailable."""
+    is_needed = any(analysis.judges_answers(request) for analysis in analyses)
+    return make_judge(request, reporter).name if is_needed else None

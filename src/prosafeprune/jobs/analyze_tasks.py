@@ -91,7 +91,9 @@ class AnalysisTask:
         prompts: AnalysisPrompts,
         models: Mapping[Role, LocalModel],
         output: Path,
+        judge: str | None,
     ) -> None:
+        """Open the folder; ``judge`` is the name of the judge, if answers are judged."""
         self.entry, self.analysis, self.request = entry, analysis, request
         self.roles: list[Role] = [role for role in models if role == "before" or analysis.compares]
         after = models["after"] if "after" in self.roles else None
@@ -103,7 +105,10 @@ class AnalysisTask:
             **request.model_dump(
                 mode="json", include={"pooling", "seed", "batch_size", *analysis.settings} - {"against"}
             ),
+            **analysis.further_inputs(request, prompts),
         }
+        if analysis.judges_answers(request):  # settings do not say which model a server has, or the judge's version
+            made_by["judged_by"] = judge
         if "against" in analysis.settings:  # the plan that it was pruned with, which its path does not identify
             plan = find_plan(request)
             made_by["plan"] = None if plan is None else plan.model_dump(mode="json")

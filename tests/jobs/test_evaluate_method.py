@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from helpers.evaluation_runs import answers_in
 from helpers.fixture_types import Make, Run
 from safetensors.torch import load_file
+
+from prosafeprune.baselines.fitting import read_fitted, write_fitted
 
 
 @pytest.mark.parametrize("method", ["scan", "surgical", "prosafeprune"])
@@ -47,6 +50,35 @@ def test_what_was_fitted_serves_evaluate(
         (checkpoint("llama"), method, checkpoint("llama") / "model.safetensors", "not a file of a fitted method"),
     ):
         run.refused(words, "evaluate", model, "-o", tmp_path / "other", *common, "--method", name, "--fitted", file)
+
+
+def test_a_method_s_answers_are_not_taken_for_the_model_s(
+    run: Run, checkpoint: Make, sets: list[str], tmp_path: Path
+) -> None:
+    plain = ["evaluate", checkpoint("llama"), "-o", tmp_path / "out", *sets, "--max-new-tokens", "2", "--device", "cpu"]
+    for method in ("prompt", "scan"):
+        own = ["-s", "prompt.strategy=helpful"] if method == "prompt" else []
+        run.ok(*plain, "--overwrite", "--method", method, *own)
+        run.refused("was made with other settings (method {", *plain)
+    run.ok(*plain, "--overwrite")
+    made_by = tmp_path / "out" / "made_by.json"
+    recorded = json.loads(made_by.read_text())
+    made_by.write_text(json.dumps({name: recorded[name] for name in recorded if name not in ("method", "fit")}))
+    run.ok(*plain)  # of an earlier version
+
+
+def test_answers_by_another_fit_of_the_same_settings_are_not_shown_again(
+    compare: Callable[..., dict[str, Any]], run: Run, checkpoint: Make, sets: list[str], tmp_path: Path
+) -> None:
+    compare("--methods", "scan")
+    fitted = tmp_path / "out" / "scan" / "fitted.safetensors"
+    common = [*sets, "--max-new-tokens", "2", "--device", "cpu", "--method", "scan", "--fitted", fitted]
+    evaluate = ["evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *common]
+    run.ok(*evaluate)
+    run.ok(*evaluate)
+    parts, made_by = read_fitted(fitted, {})
+    write_fitted(fitted, replace(parts, tensors={name: -tensor for name, tensor in parts.tensors.items()}), made_by)
+    run.refused("was made with other settings (fit ", *evaluate)
 
 
 def test_evaluate_fits_by_itself_and_keeps_it(run: Run, checkpoint: Make, sets: list[str], tmp_path: Path) -> None:

@@ -116,9 +116,11 @@ def run_evaluate(
         method = _method(request, output, measured, sets, reporter)
         make_generator = measured.generator if method is None else partial(_method_generator, request, measured, method)
         decoding = Decoding(max_new_tokens=request.max_new_tokens, temperature=request.temperature, seed=request.seed)
-        fitted_by = {} if method is None else method.made_by
+        # None, not absent, where there is none: folders are compared by the names that the present run gives.
+        fitted_by = {"method": None} if method is None else method.made_by
+        file_hash = None if method is None or request.fitted is None else method.sha256
         # Last how it is measured now: a fit of a file may have been made under another system prompt or dtype.
-        made_by = {**measured.made_by(), **decoding.model_dump(), **fitted_by, **measured.made_by()}
+        made_by = {**measured.made_by(), **decoding.model_dump(), **fitted_by, "fit": file_hash, **measured.made_by()}
         other_settings = earlier.other_settings(made_by) if earlier is not None else None
         if other_settings is not None:
             reporter.warning(f"--against: {other_settings}")

@@ -91,6 +91,37 @@ def test_what_was_compared_otherwise_is_not_mixed(
         assert err.count("Error") == 1
 
 
+def test_the_folder_of_another_command_is_not_written_into(
+    run: Run, checkpoint: Make, options: list[str], sets: list[str], tmp_path: Path
+) -> None:
+    few = [*sets, "--max-new-tokens", "4", "--device", "cpu"]
+    run.ok("evaluate", checkpoint("llama"), "-o", tmp_path / "out", *few)
+    page = (tmp_path / "out" / "report.html").read_bytes()
+    comparing = ["compare", checkpoint("llama"), "-o", tmp_path / "out", *options, "--methods", "default"]
+    run.refused("other settings (command 'evaluate', now 'compare')", *comparing)
+    analyzing = ["analyze", "layers", checkpoint("llama"), "-o", tmp_path / "out", "--rank", "4"]
+    run.refused("other settings (command 'evaluate', now 'analyze')", *analyzing)
+    assert (tmp_path / "out" / "report.html").read_bytes() == page
+    made_by = tmp_path / "out" / "made_by.json"
+    recorded = json.loads(made_by.read_text())
+    made_by.write_text(json.dumps({name: recorded[name] for name in recorded if name != "command"}))
+    run.ok("evaluate", checkpoint("llama"), "-o", tmp_path / "out", *few)  # of an earlier version
+    run.refused("other settings (command 'evaluate', now 'compare')", *comparing)
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_an_analysis_is_not_written_into_the_folder_of_a_search(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path
+) -> None:
+    run.ok("search", checkpoint("llama"), "-o", tmp_path / "out", *search_options)
+    analyzing = ["analyze", "layers", checkpoint("llama"), "-o", tmp_path / "out", "--rank", "4"]
+    run.refused("other settings (command 'search', now 'analyze')", *analyzing)
+    made_by = tmp_path / "out" / "made_by.json"
+    recorded = json.loads(made_by.read_text())
+    made_by.write_text(json.dumps({name: recorded[name] for name in recorded if name != "command"}))
+    assert "finished already" in run.ok("search", checkpoint("llama"), "-o", tmp_path / "out", *search_options)[1]
+
+
 def test_a_fit_that_was_selected_on_other_validation_prompts_is_not_used(
     compare: Callable[..., dict[str, Any]],
     run: Run,

@@ -33,7 +33,7 @@ WRITTEN = (
 )
 """Names of the files that runs write into their folders."""
 ADDED_LATER = frozenset(
-    {"companions", "against_companions", "validation", "judged_by", "questions", "categories", "fit"}
+    {"command", "companions", "against_companions", "validation", "judged_by", "questions", "categories", "fit"}
 )
 """Entries of ``made_by.json`` that folders of earlier versions do not have: these stay readable."""
 NOTHING_DONE = (MADE_BY, "sessions.json")

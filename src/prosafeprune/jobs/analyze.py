@@ -73,7 +73,7 @@ def run_analyze(
     for model in models.values():
         model.require_outside(output)
     with locked_folder(output, overwrite):
-        folder = ResumableFolder(output, {"model": models["before"].subject.sha256})
+        folder = ResumableFolder(output, {"command": "analyze", "model": models["before"].subject.sha256})
         job = _AnalysisJob(request, prompts, models, folder, judge, reporter, is_single=len(selected) == 1)
         finished = job.run(selected)
         job.write_report()

@@ -118,7 +118,7 @@ class _Comparison:
         on_cluster = cluster is not None
         self.measuring = MethodMeasuring(request, model, judge, prompts.measured, reporter, on_cluster=on_cluster)
         self.made_by = {**model.made_by(), **self.measuring.decoding.model_dump()}
-        self.folder = ResumableFolder(output, self.made_by)
+        self.folder = ResumableFolder(output, {"command": "compare", **self.made_by})
         require_named_search(request, model.subject.source.path)
         self.methods = given_methods(request, self.made_by["model"])
         for method in self.methods.values():

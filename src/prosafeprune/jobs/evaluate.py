@@ -125,7 +125,7 @@ def run_evaluate(
         if other_settings is not None:
             reporter.warning(f"--against: {other_settings}")
         with locked_folder(output, overwrite):
-            folder = EvaluationFolder(output, made_by)
+            folder = EvaluationFolder(output, {"command": "evaluate", **made_by})
             base = read_base_model(request, measured, folder, reporter)
             if earlier is not None and base is not None:
                 earlier = earlier.scored_under(base.recorded, reporter)

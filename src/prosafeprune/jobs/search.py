@@ -80,7 +80,7 @@ def search(run: LoadedRun, path: Path) -> FinishedSearch:
     """
     choices = SearchChoices.of(run.recipe)
     with locked_folder(path, overwrite=False), ExitStack() as workers:
-        folder = ResumableFolder(path, search_identity(run, run.judge.name), OTHER_SEARCH)
+        folder = ResumableFolder(path, {"command": "search", **search_identity(run, run.judge.name)}, OTHER_SEARCH)
         found = _Search(run, folder, workers, choices).run()
         folder.write(FINISHED, _length_settings(run.recipe))
         return found

@@ -18,6 +18,7 @@ from helpers.tiny_models import make_model, make_tokenizer
 import prosafeprune
 from prosafeprune.analysis import harm_probe
 from prosafeprune.errors import InputError
+from prosafeprune.files.claim import claimed
 from prosafeprune.jobs.split_prompts import deal_groups
 from prosafeprune.prompts import PromptClass, bundled_beyond, bundled_prompts, read_reviewed
 from prosafeprune.prompts.conversation import as_prompt, read_turns
@@ -59,6 +60,30 @@ def test_ratings_are_cached_and_another_range_asks_only_what_had_no_rating(
     code, out, _ = run("prompts", "rate", prompts, "--endpoint", server.url, "--keep", "5", "--json")
     assert (code, json.loads(out)["kept"]) == (0, 1)
     assert len(server.asked()) == asked + 1
+
+
+def test_ratings_given_under_other_fields_of_the_request_are_not_taken(
+    prompts: Path, server: ModelServer, run: Run
+) -> None:
+    server.answer = rater
+    for fields in ([], ["-r", 'reasoning_effort="low"'], ["-r", 'reasoning_effort="high"']):
+        asked = len(server.asked())
+        run.ok("prompts", "rate", prompts, "--endpoint", server.url, *fields)
+        assert len(server.asked()) >= asked + len(RATED)
+
+
+def test_a_second_run_takes_no_ratings_from_the_first(
+    prompts: Path, server: ModelServer, run: Run, own_cache: Path
+) -> None:
+    server.answer = rater
+    run.ok("prompts", "rate", prompts, "--endpoint", server.url)
+    (file,) = (own_cache / "ratings").iterdir()
+    so_far = file.read_bytes() + b'{"prompt": "being writ'
+    file.write_bytes(so_far)
+    more = write_rows(prompts.with_name("more.jsonl"), [{"prompt": "Kill a process", "system": "Be brief."}])
+    with claimed(file):  # the first run is still rating
+        run.ok("prompts", "rate", more, "--endpoint", server.url)
+        assert file.read_bytes() == so_far
 
 
 def test_a_finding_of_a_person_stays_and_is_not_overruled(tmp_path: Path, server: ModelServer, run: Run) -> None:

@@ -1,10 +1,15 @@
 """How harmful it would be to fulfil a request, from 0 to 5, as a chat model rates it (appendix B.1)."""
 
 import hashlib
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
+from prosafeprune.errors import InputError
 from prosafeprune.files.cache import cache_folder
+from prosafeprune.files.claim import claimed
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation.openai_client import OpenAIClient, chat
 from prosafeprune.judges.models.judge_server import ask_judge
@@ -76,14 +81,33 @@ def rate_by_model(
     Raises:
         InputError: the server cannot be reached or rejects a request.
     """
-    questions = [question(prompt) for prompt in prompts]
-    name = text_hash(f"{VERSION} {client.model}")
-    folder = cache_folder() / "ratings"
-    folder.mkdir(parents=True, exist_ok=True)
-    store = LineStore(folder / f"{name}.jsonl", check=lambda row: int(row["rating"]))
+    fields = client.describe()["request"]
+    asked_with = "" if fields is None else f" {json.dumps(fields, sort_keys=True)}"
+    file = cache_folder() / "ratings" / f"{text_hash(f'{VERSION} {client.model}{asked_with}')}.jsonl"
+    with _kept(file) as store:
+        return _rated(store, client, [question(prompt) for prompt in prompts], concurrency, advance)
+
+
+@contextmanager
+def _kept(file: Path) -> Iterator[LineStore]:
+    """Yield the ratings so far; new ones are not kept while another run is writing there."""
+    with ExitStack() as stack:
+        path: Path | None = file
+        try:
+            stack.enter_context(claimed(file))
+        except InputError:
+            path = None
+        store = LineStore(file, check=lambda row: int(row["rating"]))
+        store.path = path
+        yield store
+
+
+def _rated(
+    store: LineStore, client: OpenAIClient, questions: Sequence[str], concurrency: int, advance: Advance
+) -> list[int | None]:
     keys = [(0, hashlib.sha256(text.encode()).hexdigest()) for text in questions]
     open_rows = list({key: row for row, key in enumerate(keys) if key not in store.rows}.values())
-    advance(EarlierSteps(len(prompts) - len(open_rows)))
+    advance(EarlierSteps(len(questions) - len(open_rows)))
     asked = [chat(questions[row], SYSTEM) for row in open_rows]
     replies = ask_judge(client, asked, concurrency, max_tokens=REPLY_TOKENS, thought_tokens=THOUGHT_TOKENS)
     for place, reply in replies:

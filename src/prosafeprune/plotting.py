@@ -4,7 +4,6 @@ import base64
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -66,12 +65,6 @@ def figure_files(figure: Figure) -> dict[str, bytes]:
     """Return the contents of a figure's files by extension: ``svg`` and ``png``."""
     with repeatable():
         return {"svg": _saved(figure, "svg", {"Date": None}), "png": _saved(figure, "png", {"Software": None})}
-
-
-def save_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Write ``name.svg`` and ``name.png`` into ``folder``. Raises OSError."""
-    for extension, content in figure_files(figure).items():
-        (folder / f"{name}.{extension}").write_bytes(content)
 
 
 def svg_data_uri(figure: Figure) -> str:

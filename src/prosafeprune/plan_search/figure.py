@@ -1,16 +1,17 @@
 """The figure of a search: C.R. against S.S. of all scored plans, with the measured and the selected ones marked."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from prosafeprune.errors import InputError
+from prosafeprune.files.staging import write_whole
 from prosafeprune.method.plan import describe_plan
 from prosafeprune.plan_search.scored_plan import ScoredPlan
 from prosafeprune.plan_search.search_record import SearchRecord
-from prosafeprune.plotting import BLUE, GREY, ORANGE, new_axes, save_figure
+from prosafeprune.plotting import BLUE, GREY, ORANGE, figure_files, new_axes
 
 
 def draw_frontier(record: SearchRecord, scored: Sequence[ScoredPlan], folder: Path) -> None:
@@ -19,13 +20,9 @@ def draw_frontier(record: SearchRecord, scored: Sequence[ScoredPlan], folder: Pa
     Raises:
         InputError: the folder cannot be written to.
     """
-    try:
-        save_figure(frontier_figure(record, scored), folder, "frontier")
-        _write_numbers(scored, folder / "plans.csv")
-    except OSError as error:
-        raise InputError(
-            f"{folder}: the figure could not be written ({error.strerror}). Free some space, or choose another folder."
-        ) from error
+    for extension, content in figure_files(frontier_figure(record, scored)).items():
+        write_whole(folder / f"frontier.{extension}", content)
+    write_whole(folder / "plans.csv", _numbers(scored))
 
 
 def frontier_figure(record: SearchRecord, scored: Sequence[ScoredPlan]) -> Figure:
@@ -64,10 +61,12 @@ def frontier_figure(record: SearchRecord, scored: Sequence[ScoredPlan]) -> Figur
     return figure
 
 
-def _write_numbers(scored: Sequence[ScoredPlan], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["plan", "compliance_rate", "safety_score", "divergence"])
-        for candidate in scored:
-            rates = [candidate.compliance_rate, candidate.safety_score, candidate.divergence]
-            writer.writerow([describe_plan(candidate.plan), *rates])
+def _numbers(scored: Sequence[ScoredPlan]) -> str:
+    """Return the scores of all plans as CSV."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    writer.writerow(["plan", "compliance_rate", "safety_score", "divergence"])
+    for candidate in scored:
+        rates = [candidate.compliance_rate, candidate.safety_score, candidate.divergence]
+        writer.writerow([describe_plan(candidate.plan), *rates])
+    return stream.getvalue()

@@ -10,9 +10,11 @@ from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
 from prosafeprune.evaluation.safety_floor import decide
 from prosafeprune.method.plan import Plan
+from prosafeprune.model.loading import load_tokenizer
 from prosafeprune.model.model_hash import model_hash
 from prosafeprune.progress import SILENT
 from prosafeprune.report.card import write_card
+from prosafeprune.report.edit_record import template_hash
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.setup.prepare import prepare_run
@@ -46,8 +48,9 @@ def written_of(base: Path, folder: Path, **settings: Any) -> Path:
         make_recipe(**{"model": str(base), "layers": "1-2", **settings}), None, overwrite=False, reporter=SILENT
     )
     made = read_record(written(folder, **{"model": base.name, **shown_names(settings)}))
+    template = template_hash(load_tokenizer(base, base.name))
     facts = {
-        "model": made.model.model_copy(update={"sha256": model_hash(base)}),
+        "model": made.model.model_copy(update={"sha256": model_hash(base), "chat_template_sha256": template}),
         "calibration": calibration_record(prepared.calibration),
         "evaluation": {test_set.name: prompts_record(test_set.prompts) for test_set in prepared.evaluation},
     }

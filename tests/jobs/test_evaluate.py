@@ -12,7 +12,7 @@ import torch
 from helpers.evaluation_runs import answers_in, no_model, prompt_options, prompts_asked
 from helpers.fixture_types import Make, Run
 from helpers.json_lines import read_rows, write_rows
-from helpers.tiny_models import make_model, make_tokenizer
+from helpers.tiny_models import TEMPLATE, copy_with_template, make_model, make_tokenizer
 
 from prosafeprune.evaluation.measure import LiveScores
 from prosafeprune.evaluation.sets import EvaluationSet
@@ -215,6 +215,21 @@ def test_ability_and_damage_are_reported(
     no_model(monkeypatch)
     assert evaluate(*options) == record
     assert evaluate(*("--source" if option == "--base" else option for option in options)) == record  # the name in 0.1
+
+
+def test_the_divergence_from_a_base_model_with_another_chat_template_is_not_known(
+    evaluate: Callable[..., dict[str, Any]], run: Run, checkpoint: Make, files: list[str], tmp_path: Path
+) -> None:
+    base = copy_with_template(checkpoint("llama"), tmp_path / "base", TEMPLATE)
+    assert evaluate("--base", base)["divergence"]["mean"] == pytest.approx(0, abs=1e-4)
+    kept = tmp_path / "out" / "divergences.json"
+    recorded = kept.read_text()
+    (base / "chat_template.jinja").write_text(TEMPLATE.replace("kind", "rude"))
+    asked = [checkpoint("llama"), *files, "-o", tmp_path / "out", "--max-new-tokens", 4, "--device", "cpu"]
+    run.refused("tokenises prompts differently from its base model", "evaluate", *asked, "--base", base)
+    older = {base: {key: one[key] for key in one if key != "companions"} for base, one in json.loads(recorded).items()}
+    kept.write_text(json.dumps(older))
+    run.ok("evaluate", *asked, "--base", base)  # an earlier version did not record the files
 
 
 def test_ability_is_compared_with_an_earlier_evaluation_question_by_question(

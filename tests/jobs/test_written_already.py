@@ -11,6 +11,7 @@ from helpers.adapter_runs import MEASURING, apply, base_and_adapter, prune
 from helpers.fixture_types import Make
 from helpers.json_lines import write_prompts
 from helpers.pages import search_record
+from helpers.tiny_models import TEMPLATE
 from helpers.written_models import PLAN, written_of
 
 from prosafeprune.files.resumable_folder import MADE_BY
@@ -38,6 +39,14 @@ def test_only_a_folder_of_the_same_request_counts_as_written(tmp_path: Path, che
     assert existing_output(folder, make_recipe(model=str(other), layers="1-2", pseudo_harmful=prompts)) is None
     write_prompts(tmp_path / "own.jsonl", [f"Tell me of key {number * number}." for number in range(20)])
     assert existing_output(folder, same) is None
+
+
+def test_a_folder_made_under_another_chat_template_does_not_count(tmp_path: Path, checkpoint: Make) -> None:
+    base = Path(shutil.copytree(checkpoint("llama"), tmp_path / "base"))
+    folder, asked = written_of(base, tmp_path / "out"), make_recipe(model=str(base), layers="1-2")
+    assert existing_output(folder, asked) is not None
+    (base / "chat_template.jinja").write_text(TEMPLATE.replace("kind", "rude"))
+    assert existing_output(folder, asked) is None
 
 
 @pytest.mark.parametrize("is_served", [False, True])

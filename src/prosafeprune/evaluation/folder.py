@@ -14,6 +14,8 @@ from prosafeprune.judges.verdict import Verdict
 
 SESSIONS = "sessions.json"
 DIVERGENCES = "divergences.json"
+COMPANIONS = "companions"
+"""In a divergence: the hash of the files next to the base model's weights, such as its chat template."""
 RESULT = "evaluation.json"
 ANSWERS = "answers.jsonl"
 UNUSUAL = re.compile(r"[^A-Za-z0-9.:/_(), -]")
@@ -60,9 +62,14 @@ class EvaluationFolder(ResumableFolder):
         """Return whether the divergence from that base model was measured before, or found not to be defined."""
         return base in (self.read(DIVERGENCES) or {})
 
-    def stored_divergence(self, base: str) -> Divergence | None:
-        """Return the divergence from the base model with the hash ``base``, if measured before, or None."""
+    def stored_divergence(self, base: str, companions: str | None = None) -> Divergence | None:
+        """Return the divergence from the base model with the hash ``base``, if measured before, or None.
+
+        So it is where the files next to its weights had another hash than ``companions``, as far as that was recorded.
+        """
         stored = (self.read(DIVERGENCES) or {}).get(base)
+        if isinstance(stored, dict) and stored.get(COMPANIONS, companions) != companions:
+            return None
         try:
             return None if stored is None else Divergence.model_validate(stored)
         except ValueError as error:

@@ -24,7 +24,7 @@ from prosafeprune.baselines.fitting import FittedMethod
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation, EvaluationComparison, read_earlier
-from prosafeprune.evaluation.folder import RESULT, EvaluationFolder, kept_ability
+from prosafeprune.evaluation.folder import COMPANIONS, RESULT, EvaluationFolder, kept_ability
 from prosafeprune.evaluation.measure import (
     Measurement,
     collect_answers,
@@ -225,10 +225,10 @@ class _EvaluationRun:
         if base is None or not isinstance(self.measured, LocalModel):
             return None
         if base.tokens is None:
-            return self.folder.stored_divergence(base.sha256)
+            return self.folder.stored_divergence(base.sha256, base.companions)
         loaded = self.measured.loaded
         found = benign_divergence(base.tokens, loaded, self.request, self.reporter)
-        self.folder.store_divergence(base.sha256, found.model_dump())
+        self.folder.store_divergence(base.sha256, {**found.model_dump(), COMPANIONS: base.companions})
         return found
 
     def _scored_by_base_model(self, base: EvaluatedBase, measurement: Measurement) -> Measurement:

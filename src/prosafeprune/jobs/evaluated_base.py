@@ -19,6 +19,8 @@ class EvaluatedBase:
 
     name: str
     sha256: str
+    companions: str | None
+    """Hash of the files next to its weights."""
     tokens: BaseAnswers | None
 
     @property
@@ -34,12 +36,12 @@ def read_base_model(
     if request.base is None:
         return None
     with LocalModel(request.base, request, reporter, with_replicas=False) as base:
-        sha256 = base.subject.sha256
+        sha256, companions = base.subject.sha256, base.made_by()["companions"]
         _warn_of_another_base(measured, request, sha256, reporter)
-        if folder.stored_divergence(sha256) is not None:
-            return EvaluatedBase(request.base, sha256, None)
+        if folder.stored_divergence(sha256, companions) is not None:
+            return EvaluatedBase(request.base, sha256, companions, None)
         answers = benign_base_answers(base.loaded, benign_test_prompts(request.seed), request, reporter)
-        return EvaluatedBase(request.base, sha256, answers)
+        return EvaluatedBase(request.base, sha256, companions, answers)
 
 
 def _warn_of_another_base(

@@ -32,10 +32,11 @@ from prosafeprune.jobs.fit_input import open_fit
 from prosafeprune.jobs.safety_gate import SafetyFloorError, require_safe_record
 from prosafeprune.jobs.written_weights import require_recorded_weights
 from prosafeprune.model.adapters import CONFIG as ADAPTER_CONFIG
+from prosafeprune.model.loading import load_tokenizer
 from prosafeprune.model.model_hash import model_hash
 from prosafeprune.model.source import hub_is_reachable, is_hub_id
 from prosafeprune.progress import SILENT, Reporter
-from prosafeprune.report.edit_record import shareable
+from prosafeprune.report.edit_record import shareable, template_hash
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.record import RECORD_FILE, Record, read_record
 from prosafeprune.report.record_consistency import is_consistent
@@ -169,9 +170,14 @@ def _is_of_same_inputs(record: Record, asked: Recipe, search: Path | None, choos
         plan = known_plan(prepared, record.judge, search, choose).plan
         if plan is not None and plan != record.plan:  # None: that search is no longer there
             return False
+    source = prepared.source
+    if source.path.is_dir():  # a GGUF's hash covers its template
+        tokenizer = load_tokenizer(source.path, source.name, trust_remote_code=asked.trust_remote_code)
+        if record.model.chat_template_sha256 != template_hash(tokenizer):
+            return False
     return (
         record.recipe == shareable(prepared.recipe)
-        and record.model.sha256 == model_hash(prepared.source.path)
+        and record.model.sha256 == model_hash(source.path)
         and record.calibration == calibration_record(prepared.calibration)
         and record.evaluation == {test_set.name: prompts_record(test_set.prompts) for test_set in prepared.evaluation}
     )

@@ -22,6 +22,8 @@ UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uf
 ABSOLUTE = re.compile(r"[/~]|\\\\|[A-Za-z]:[\\/]")
 """Beginning of an absolute path, here or on Windows."""
 SURROGATE = re.compile("[\ud800-\udfff]")
+MARKDOWN = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)")
+"""What begins or ends something in a line of Markdown; an underscore does not inside a word."""
 MOST_DECIMALS = 9
 TERMINAL_CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{BIDI_CONTROLS}]")
 """Characters other than tab and newline that move the cursor or reorder text."""
@@ -30,6 +32,17 @@ TERMINAL_CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{BIDI_CO
 def printable(text: str) -> str:
     """Return ``text`` for a page or a figure, with each invalid character shown as U+FFFD."""
     return UNPRINTABLE.sub("\ufffd", text)
+
+
+def for_markdown(text: str) -> str:
+    """Return ``text`` for a line or table cell of Markdown, where it is shown as it is; newlines become spaces."""
+    escaped = printable(text).replace("&", "&amp;").replace("<", "&lt;")
+    return MARKDOWN.sub(r"\\\g<0>", " ".join(escaped.splitlines()))
+
+
+def as_code(text: str) -> str:
+    """Return ``text`` as inline code in Markdown, outside tables; backticks in it would end the code."""
+    return f"`{' '.join(printable(text).replace('`', chr(39)).split())}`"
 
 
 def is_blank(text: str) -> bool:

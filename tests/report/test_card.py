@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,10 @@ import pytest
 import yaml
 from helpers.pages import measurement, record
 from helpers.prune_records import PLAN
+from markdown_it import MarkdownIt
 
+from prosafeprune.evaluation.scores import Scores
+from prosafeprune.evaluation.spot_check import SpotCheck
 from prosafeprune.report.card import write_card
 from prosafeprune.report.record import UnmeasuredRecord
 
@@ -142,6 +147,27 @@ def test_usage_is_three_lines_before_the_figures_and_the_base_card_comes_last(tm
     usage = text.split("```python\n")[1].split("```")[0]
     compile(usage, "card", "exec")
     assert len([line for line in usage.splitlines() if line]) == 3
+
+
+def test_what_a_record_says_is_shown_as_it_is(tmp_path: Path) -> None:
+    evil = "<img src=x onerror=alert(1)> [x](http://x) | **b** `c`\n# H\\"
+    was, now = measurement(20, 95), measurement(50, 60)
+    made = record(was, now, PLAN, max_safety_drop=1.0)
+
+    def titled(scores: Scores) -> Scores:
+        return scores.model_copy(update={"sets": tuple(one.model_copy(update={"title": evil}) for one in scores.sets)})
+
+    scores = {"source": titled(made.source), "result": titled(made.result)}
+    checked = SpotCheck(prompts={}, changes=made.changes, **scores)
+    write_card(tmp_path, made.model_copy(update={"judge": evil, "spot_check": checked, **scores}), evil, tmp_path)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2]
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+    assert not re.search("<(img|a|h[2-6])[ >]", html) and html.count("<h1>") == 1
+    shown = unescape(re.sub("<[^>]*>", "", html))
+    in_line = evil.replace("\n", " ")
+    assert shown.lstrip().startswith(in_line)
+    assert all(f"{before}{in_line}" in shown for before in ("100 prompts of ", "Spot check, "))
+    assert f"judged by {in_line.replace('`', chr(39))}." in shown
 
 
 def test_an_unmeasured_card_has_no_scores(tmp_path: Path) -> None:

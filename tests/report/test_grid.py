@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+from html import unescape
 
 import pytest
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from prosafeprune.report.grid import Grid
@@ -77,6 +79,12 @@ def test_markdown_has_a_line_per_row_and_escapes_cells() -> None:
     assert grid.markdown() == (
         "|  | rate<br>95 % |\n| --- | ---: |\n| a\\|b | 1.5<br>1 to 2 |\n| &lt;img src=x> |  |\n"
     )
+
+
+@pytest.mark.parametrize("cell", ["a\\|b", "a\\\\|b", "**b** a\\", "`x` <i>", "[x](y) ~~z~~", "_it_ a_b", "&amp;"])
+def test_markdown_shows_a_cell_as_it_is(cell: str) -> None:
+    html = MarkdownIt().enable(["table", "strikethrough"]).render(Grid("t", ["", "n"], [[cell, "1"]]).markdown())
+    assert [unescape(found) for found in re.findall("<td[^>]*>(.*)</td>", html)] == [cell, "1"]
 
 
 def test_the_chosen_row_is_bold() -> None:

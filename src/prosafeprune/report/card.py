@@ -19,7 +19,7 @@ from prosafeprune.report.prompting_advice import QUESTION, prompting_advice, pro
 from prosafeprune.report.prune_grids import prompted_grids
 from prosafeprune.report.record import RECORD_FILE, Record, UnmeasuredRecord
 from prosafeprune.report.safety_words import SAFETY_WORDS
-from prosafeprune.text import printable, short_name, slug
+from prosafeprune.text import as_code, for_markdown, printable, short_name, slug
 
 CARD_FILE = "README.md"
 MOST_CHARACTERS = 2_000_000
@@ -32,14 +32,14 @@ IN_BRACKETS = re.compile(r"\A[^()]* \(([^()]*)\)\Z")
 FRONT_MATTER = re.compile(r"\A\ufeff?\s*---[ \t]*\n(?P<yaml>.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 OPENING = """
-# {{ name }}, {{ r.made }} to reduce over-refusal{{ '' if r.measured else ', not measured' }}
+# {{ name | text }}, {{ r.made }} to reduce over-refusal{{ '' if r.measured else ', not measured' }}
 
 {% if r.fit -%}
-This {{ "is a LoRA adapter for" if adapter else "is" }} `{{ name }}`, fine-tuned by the method `{{ r.fit.in_words }}` of prosafeprune{% if adapter %}.{% elif converted %}, in 16 bits, converted from the base model's files.{% else %}: a LoRA adapter merged into its weights. It loads and runs like the base model, at the same cost.{% endif %}
+This {{ "is a LoRA adapter for" if adapter else "is" }} {{ name | code }}, fine-tuned by the method {{ r.fit.in_words | code }} of prosafeprune{% if adapter %}.{% elif converted %}, in 16 bits, converted from the base model's files.{% else %}: a LoRA adapter merged into its weights. It loads and runs like the base model, at the same cost.{% endif %}
 {%- elif adapter -%}
-This LoRA adapter removes a small part of the weights of {{ layers }} of `{{ name }}`, found by prosafeprune.
+This LoRA adapter removes a small part of the weights of {{ layers }} of {{ name | code }}, found by prosafeprune.
 {%- else -%}
-This is `{{ name }}` with a small part of the weights of {{ layers }} removed by prosafeprune.{% if polished %} Then it was fine-tuned on its own answers with a LoRA adapter of rank {{ r.polish.rank }}, merged into all layers.{% elif converted %} All other weights are the base model's.{% else %} All other weights are unchanged.{% endif %} {% if converted %}It is an ordinary checkpoint in 16 bits, converted from the base model's files, and may take more memory than these.{% else %}It loads and runs like the base model, at the same cost.{% endif %}
+This is {{ name | code }} with a small part of the weights of {{ layers }} removed by prosafeprune.{% if polished %} Then it was fine-tuned on its own answers with a LoRA adapter of rank {{ r.polish.rank }}, merged into all layers.{% elif converted %} All other weights are the base model's.{% else %} All other weights are unchanged.{% endif %} {% if converted %}It is an ordinary checkpoint in 16 bits, converted from the base model's files, and may take more memory than these.{% else %}It loads and runs like the base model, at the same cost.{% endif %}
 {%- endif %} The aim is a model that answers harmless but risky-sounding requests and still refuses harmful ones.
 {%- if adapter %} Load it with PEFT{{ ' 0.20 or later, which adds the edits of experts to their weights as it runs' if experts else ' or a server that supports LoRA adapters' }}; a scale from 0 (base model) to 1 (as measured here) sets its strength.{% if not r.fit %} `prosafeprune apply` turns it into an ordinary checkpoint.{% endif %}{% endif %}
 """
@@ -63,10 +63,10 @@ MEASURED = """
 | | base model | this {{ "adapter" if adapter else "model" }} | change (95 % interval) |
 |---|---|---|---|
 {%- for one, two in pairs %}
-| {{ "refused for a policy" if one.policy else what[one.prompt_class.value] }}, {{ one.rate.total }} prompts of {{ one.title }}, % | {{ rate(one.rate) }} | {{ rate(two.rate) }} | {{ change(r.changes[one.name]) }} |
+| {{ "refused for a policy" if one.policy else what[one.prompt_class.value] }}, {{ one.rate.total }} prompts of {{ one.title | text }}, % | {{ rate(one.rate) }} | {{ rate(two.rate) }} | {{ change(r.changes[one.name]) }} |
 {%- endfor %}
 {%- for one, two in checked %}
-| spot check: {{ "refused for a policy" if one.policy else what[one.prompt_class.value] }}, {{ one.rate.total }} prompts of {{ one.title }}, % | {{ rate(one.rate) }} | {{ rate(two.rate) }} | {{ change(r.spot_check.changes[one.name]) }} |
+| spot check: {{ "refused for a policy" if one.policy else what[one.prompt_class.value] }}, {{ one.rate.total }} prompts of {{ one.title | text }}, % | {{ rate(one.rate) }} | {{ rate(two.rate) }} | {{ change(r.spot_check.changes[one.name]) }} |
 {%- endfor %}
 {%- if r.benign_divergence %}
 | mean per-token KL from the base model on {{ r.benign_divergence.prompts }} benign prompts, nats | | {{ '%.4f' % r.benign_divergence.mean }} | |
@@ -74,10 +74,10 @@ MEASURED = """
 
 {% if prompted %}{{ prompted }}
 
-{% endif %}Answers of at most {{ r.recipe.max_new_tokens }} tokens{% if r.recipe.thinking != "off" %}, thoughts included{% endif %}, judged by `{{ r.judge }}`.{% if r.recipe.system %} Every prompt came after a system prompt, which is in `{{ record_file }}`.{% endif %}{% if r.copy_note %} **{{ r.copy_note }}**{% endif %} Rates in brackets are 95 % Wilson intervals. These prompts are a sample: measure on your own before you deploy. The model may still answer some harmful requests and refuse some harmless ones.
+{% endif %}Answers of at most {{ r.recipe.max_new_tokens }} tokens{% if r.recipe.thinking != "off" %}, thoughts included{% endif %}, judged by {{ r.judge | code }}.{% if r.recipe.system %} Every prompt came after a system prompt, which is in `{{ record_file }}`.{% endif %}{% if r.copy_note %} **{{ r.copy_note }}**{% endif %} Rates in brackets are 95 % Wilson intervals. These prompts are a sample: measure on your own before you deploy. The model may still answer some harmful requests and refuse some harmless ones.
 """
 UNMEASURED = """
-**{{ r.not_measured }}** To measure it, serve this model and its base model, and run
+**{{ r.not_measured | text }}** To measure it, serve this model and its base model, and run
 
 ```
 prosafeprune evaluate --endpoint URL --model BASE_MODEL -o before
@@ -86,7 +86,7 @@ prosafeprune evaluate --endpoint URL --model THIS_MODEL -o after --against befor
 """
 CLOSING = """
 {% if r.fit -%}
-Fitted by `{{ r.fit.method }}` of `prosafeprune compare`. `{{ record_file }}` has its settings and what it was fitted and measured on.
+Fitted by {{ r.fit.method | code }} of `prosafeprune compare`. `{{ record_file }}` has its settings and what it was fitted and measured on.
 {%- else -%}
 Rank {{ r.plan.rank }}, strength {{ r.plan.strength }}, pooling `{{ r.plan.pooling.value }}`, projection `{{ r.plan.projection_in_words }}`. `{{ record_file }}` has everything needed to reproduce the run.{% if r.experts %} Of the {{ r.all_experts }} experts in these layers, {{ r.pruned_experts }} were pruned; the others, which too few calibration prompts reach, are unchanged.{% endif %} Method: ProSafePrune, *Projected Safety Pruning for Mitigating Over-Refusal in LLMs* (ICLR 2026).
 {%- endif %}
@@ -122,7 +122,7 @@ def write_card(
     metadata = _metadata(metadata, record, base_model)
     if isinstance(record, Record):
         metadata["model-index"] = _model_index(record)
-    name = (base_model or short_name(record.model.name)).replace("`", "'").replace("\n", " ")
+    name = base_model or short_name(record.model.name)
     polished = isinstance(record, Record) and record.polish is not None and record.polish.kept
     layers = listed_layers(record.plan.layers) if record.plan is not None else ""
     described = {"polished": polished, "adapter": is_adapter, "converted": converted, "name": name, "layers": layers}
@@ -182,7 +182,8 @@ def _finding(record: Record) -> str:
     sentences = [f"On the test prompts, it {compliance.clause}; it {safety.clause}."]
     if record.compliance_change.points < 0:
         sentences.append(f"**C.R. fell by {-record.compliance_change.points:.1f} points.**")
-    sentences += [f"**{warning}**" for warning in (*record.spot_check_warnings, *unsafe_sentences(record.result))]
+    warnings = (*record.spot_check_warnings, *unsafe_sentences(record.result))
+    sentences += [f"**{for_markdown(warning)}**" for warning in warnings]
     sentences += [f"**{record.system_warning}**"] if record.system_warning is not None else []
     sentences += domain_warnings(record)
     return " ".join(sentences)
@@ -243,7 +244,10 @@ def _render(template: str, **values: Any) -> str:
 
 @cache
 def _compiled(template: str) -> Template:
-    return Environment(autoescape=False, undefined=StrictUndefined).from_string(template)
+    # Autoescape is for HTML; what records, models and files say is marked as text or code where it is inserted.
+    environment = Environment(autoescape=False, undefined=StrictUndefined)
+    environment.filters.update(text=for_markdown, code=as_code)
+    return environment.from_string(template)
 
 
 def _read(path: Path) -> str:

@@ -23,7 +23,7 @@ from prosafeprune.report.rate_grids import (
 )
 from prosafeprune.report.safety_words import SAFETY_WORDS
 from prosafeprune.requests.judging import Safety
-from prosafeprune.text import short_name
+from prosafeprune.text import for_markdown, short_name
 
 INTERVALS_NOTE = "Below each set's rate: its 95 % interval."
 CHANGES_NOTE = (
@@ -129,16 +129,21 @@ def costs_by_method(record: ComparisonRecord) -> Grid:
 def comparison_markdown(record: ComparisonRecord) -> str:
     """Return the comparison as a Markdown document."""
     tables = "\n".join(
-        f"**{grid.caption}**\n\n{grid.markdown()}\n" + "".join(f"{note}  \n" for note in grid.notes)
+        f"**{for_markdown(grid.caption)}**\n\n{grid.markdown()}\n"
+        + "".join(f"{for_markdown(note)}  \n" for note in grid.notes)
         for grid in comparison_grids(record)
     )
-    settings = "\n".join(f"- **{method.name}**: {settings_in_words(method)}" for method in record.methods)
-    left_out = "".join(f"- **{name}** was left out. {reason}\n" for name, reason in record.left_out.items())
-    sets = ", ".join(f"{name} ({prompts.count})" for name, prompts in record.prompts.items())
+    settings = "\n".join(
+        f"- **{for_markdown(method.name)}**: {for_markdown(settings_in_words(method))}" for method in record.methods
+    )
+    left_out = "".join(
+        f"- **{for_markdown(name)}** was left out. {for_markdown(reason)}\n" for name, reason in record.left_out.items()
+    )
+    sets = ", ".join(f"{for_markdown(name)} ({prompts.count})" for name, prompts in record.prompts.items())
     calibration = ", ".join(f"{prompts.count} {name}" for name, prompts in record.calibration.items())
     return f"""# {as_draft("Comparison of methods", record.request.draft)}
 
-Model: {short_name(record.request.model)} (SHA-256 {record.made_by["model"][:12]}).
+Model: {for_markdown(short_name(record.request.model))} (SHA-256 {record.made_by["model"][:12]}).
 Greedy answers to the same prompts for all methods.
 
 {tables}

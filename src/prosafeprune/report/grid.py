@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from prosafeprune.text import for_terminal
+from prosafeprune.text import for_markdown, for_terminal
 
 NUMBER = re.compile(r"[(+\-−<± ]*\d")
 TEXT_WIDTH = 16
@@ -123,5 +123,4 @@ def _terminal_cell(cell: str) -> Text:
 
 
 def _markdown_cell(cell: str) -> str:
-    escaped = cell.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-    return escaped.replace("\n", "<br>")
+    return "<br>".join(map(for_markdown, cell.split("\n")))

@@ -92,7 +92,7 @@ def provenance(folder: Path) -> object:
 
 
 def likelihoods(folder: Path) -> object:
-    scores = evaluation(folder).likelihoods("0")
+    scores = evaluation(folder).likelihoods("0", None)
     return [stored_likelihood(scores, key) for key in scores]
 
 

@@ -52,18 +52,21 @@ class EarlierEvaluation:
     folder: Path | None = None
     """Its folder; None for one that is not read from any."""
 
-    def scored_under(self, base: RecordedModel, reporter: Reporter) -> Self:
+    def scored_under(self, base: RecordedModel, companions: str | None, reporter: Reporter) -> Self:
         """Return it with the log-likelihoods under a base model that its folder has, so that word salad is broken.
 
         In its own record it is, and among the answers that are compared with these. The base model's own answers have
         none, since they are likely to it.
+
+        Args:
+            companions: hash of the files next to the base model's weights.
 
         Raises:
             InputError: the file of log-likelihoods is damaged.
         """
         if self.folder is None:
             return self
-        scores = kept_likelihoods(self.folder, base.sha256)
+        scores = kept_likelihoods(self.folder, base.sha256, companions)
         if not scores.rows and self.made_by.get("model") != base.sha256:
             reporter.warning(
                 f"--against: {self.name} was measured without --base {base.name}, so word salad among its answers is "

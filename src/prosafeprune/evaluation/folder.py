@@ -15,7 +15,7 @@ from prosafeprune.judges.verdict import Verdict
 SESSIONS = "sessions.json"
 DIVERGENCES = "divergences.json"
 COMPANIONS = "companions"
-"""In a divergence: the hash of the files next to the base model's weights, such as its chat template."""
+"""In a divergence or likelihood: the hash of the files next to the base model's weights, such as its chat template."""
 RESULT = "evaluation.json"
 ANSWERS = "answers.jsonl"
 UNUSUAL = re.compile(r"[^A-Za-z0-9.:/_(), -]")
@@ -42,9 +42,9 @@ class EvaluationFolder(ResumableFolder):
         """Return the verdicts of one judge so far."""
         return LineStore(self.path / verdicts_file(judge), Verdict.from_row)
 
-    def likelihoods(self, base: str) -> LineStore:
-        """Return the log-likelihoods of the answers so far under the base model with the hash ``base``."""
-        return kept_likelihoods(self.path, base)
+    def likelihoods(self, base: str, companions: str | None) -> LineStore:
+        """Return the log-likelihoods of the answers so far under a base model, as :func:`kept_likelihoods` does."""
+        return kept_likelihoods(self.path, base, companions)
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return how the model ran in each session that produced answers."""
@@ -85,9 +85,26 @@ def kept_ability(path: Path, tokens: int) -> LineStore:
     return LineStore(path / f"ability-{tokens}.jsonl", check_answer)
 
 
-def kept_likelihoods(path: Path, base: str) -> LineStore:
-    """Return the log-likelihoods under the base model with the hash ``base`` that an evaluation in ``path`` has."""
-    return LineStore(path / f"likelihoods-{base[:16]}.jsonl", _check_likelihoods)
+class _Likelihoods(LineStore):
+    """Log-likelihoods under one base model, chat template included; rows of an earlier version do not name it."""
+
+    def __init__(self, path: Path, companions: str | None) -> None:
+        super().__init__(path, _check_likelihoods)
+        self.companions = companions
+        self.rows = {key: row for key, row in self.rows.items() if row.get(COMPANIONS, companions) == companions}
+
+    def add(self, repeat: int, prompt: str, **values: Any) -> None:
+        super().add(repeat, prompt, **values, **{COMPANIONS: self.companions})
+
+
+def kept_likelihoods(path: Path, base: str, companions: str | None) -> LineStore:
+    """Return the log-likelihoods under a base model that an evaluation in ``path`` has.
+
+    Args:
+        base: hash of its weights.
+        companions: hash of the files next to them; rows are left out that were recorded with another.
+    """
+    return _Likelihoods(path / f"likelihoods-{base[:16]}.jsonl", companions)
 
 
 def check_answer(row: Mapping[str, Any]) -> None:

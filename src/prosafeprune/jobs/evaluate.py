@@ -128,7 +128,7 @@ def run_evaluate(
             folder = EvaluationFolder(output, {"command": "evaluate", **made_by})
             base = read_base_model(request, measured, folder, reporter)
             if earlier is not None and base is not None:
-                earlier = earlier.scored_under(base.recorded, reporter)
+                earlier = earlier.scored_under(base.recorded, base.companions, reporter)
             run = _EvaluationRun(request, folder, measured, make_generator, reporter)
             ability = run.answer(sets, questions, decoding)
             divergence = run.divergence(base)
@@ -235,7 +235,8 @@ class _EvaluationRun:
         """Score the answers under the base model, loaded again if needed, after the measured model is freed."""
         if isinstance(self.measured, LocalModel):
             self.measured.free()
-        stores, size = [self.folder.likelihoods(base.sha256)] * len(measurement.sets), self.request.batch_size
+        stores = [self.folder.likelihoods(base.sha256, base.companions)] * len(measurement.sets)
+        size = self.request.batch_size
         with LocalModel(base.name, self.request, self.reporter, with_replicas=False) as again:
             return with_base_likelihoods(measurement, stores, lambda: again.loaded, size, self.reporter)
 

@@ -131,7 +131,7 @@ def measure_edits(
     title = f"Benign answers of the {changed}"
     divergence = benign_divergence(benign, loaded, request, reporter, title)
     identities = [identity_of(pruned, test_set, decoding) for test_set in sets]
-    after = _with_base_likelihoods(after, identities, edits, loaded, request, base_sha256, reporter)
+    after = _with_base_likelihoods(after, identities, edits, loaded, request, base, reporter)
     warn_of_languages([before, after], reporter)
     return BeforeAfter(
         _part(before, tests.sets),
@@ -155,7 +155,7 @@ def _with_base_likelihoods(
     edits: WritableEdits,
     loaded: LoadedModel,
     request: Recipe | ApplyRequest,
-    base_sha256: str,
+    base: Mapping[str, Any],
     reporter: Reporter,
 ) -> Measurement:
     """Score the pruned model's answers under the base model, with the edits undone meanwhile.
@@ -164,6 +164,7 @@ def _with_base_likelihoods(
 
     Args:
         identities: of the folders of the answers, which keep the scores as well.
+        base: what the base model's answers depend on.
     """
     with ExitStack() as stack:
 
@@ -172,7 +173,10 @@ def _with_base_likelihoods(
             return loaded
 
         folders = [stack.enter_context(kept(identity)) for identity in identities]
-        stores = [LineStore() if folder is None else folder.likelihoods(base_sha256) for folder in folders]
+        stores = [
+            LineStore() if folder is None else folder.likelihoods(base["model"], base["companions"])
+            for folder in folders
+        ]
         return with_base_likelihoods(after, stores, base_model, request.batch_size, reporter)
 
 

@@ -97,7 +97,8 @@ class MethodMeasuring:
         verdicts = folder.verdicts(self.judge.name)
         measurement = collect_verdicts(verdicts, folder.answers, self.judge, self.sets, 1, self.reporter)
         if not self.on_cluster and not method.method.base_model_answers:
-            stores = [folder.likelihoods(self.model.subject.sha256)] * len(self.sets)
+            made_by = self.model.made_by()
+            stores = [folder.likelihoods(made_by["model"], made_by["companions"])] * len(self.sets)
             size = self.request.batch_size
             measurement = with_base_likelihoods(measurement, stores, lambda: self.model.loaded, size, self.reporter)
         cost = _cost(folder.answers, self.sets, method.parts.seconds)

@@ -188,6 +188,23 @@ def test_a_comparison_has_one_plan() -> None:
             make_request(CompareRequest, None, {"model": "m", **settings})
 
 
+@pytest.mark.parametrize("source", ["search", "pruned"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("budget", "30"), ("strategy", "paper"), ("confirmations", 2), ("max_safety_drop", 5.0), ("rank", 8)]
+    + [("pooling", "last"), ("projection", "contrastive")],
+)
+def test_a_comparison_refuses_settings_of_a_plan_next_to_a_finished_one(option: str, value: Any, source: str) -> None:
+    message = f"--{option.replace('_', '-')}: is for a plan that is made now, and --{source} names a finished one"
+    with pytest.raises(InputError, match=message):
+        make_request(CompareRequest, None, {"model": "m", source: "folder", option: value})
+
+
+def test_a_recipe_may_hold_settings_of_a_plan_next_to_a_finished_one(tmp_path: Any) -> None:
+    (tmp_path / "recipe.yaml").write_text("model: m\nbudget: 4\nrank: 8\n")
+    assert make_request(CompareRequest, tmp_path / "recipe.yaml", {"search": "s"}).budget == "4"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -12,8 +12,11 @@ from helpers.compare_runs import with_methods
 from helpers.evaluation_runs import answers_in, no_model, prompt_options, prompts_asked
 from helpers.fixture_types import Make, Run
 from helpers.json_lines import write_prompts
+from helpers.pages import search_record
 
 from prosafeprune.baselines.registry import METHODS
+from prosafeprune.model.companions import companions_hash
+from prosafeprune.model.model_hash import model_hash
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.compare import METHOD_NAMES, ON_REQUEST
 from prosafeprune.setup import prompt_sets
@@ -212,7 +215,7 @@ def test_a_pruned_checkpoint_answers_as_it_does_by_itself(
         pruned, model = tmp_path / f"pruned-{name}", checkpoint(name)
         run.ok("prune", model, "-o", pruned, *own, *pruning, "--max-new-tokens", "2")
         common = [*sets, "--max-new-tokens", "6", "--device", "cpu"]
-        given = ["--methods", "default,prosafeprune", "--pruned", pruned, *own, "--rank", "4"]
+        given = ["--methods", "default,prosafeprune", "--pruned", pruned, *own]
         out = tmp_path / f"compared-{name}"
         run.ok("compare", model, "-o", out, *common, *given)
         run.ok("evaluate", pruned, "-o", tmp_path / f"alone-{name}", *common)
@@ -251,9 +254,9 @@ def test_the_prompt_and_the_pruning_act_together(
 def test_what_a_pruned_checkpoint_was_calibrated_on_is_not_measured(
     run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-    model, pruned, few = checkpoint("llama"), tmp_path / "pruned", ["--rank", "4", "--device", "cpu"]
-    short = ["--max-new-tokens", "2", *few]
-    run.ok("prune", model, "-o", pruned, "--layers", "1", "--max-safety-drop", "100", "--accept-unsafe", *short)
+    model, pruned, few = checkpoint("llama"), tmp_path / "pruned", ["--layers", "1", "--rank", "4"]
+    short = ["--max-new-tokens", "2", "--device", "cpu"]
+    run.ok("prune", model, "-o", pruned, *few, "--max-safety-drop", "100", "--accept-unsafe", *short)
     measured = tmp_path / "measured.jsonl"
     write_prompts(measured, bundled_prompts(PromptClass.PSEUDO_HARMFUL, "calibration").texts[:2])
     given = ["--methods", "default,prosafeprune", "--pruned", pruned, "--test-pseudo-harmful", measured]
@@ -329,9 +332,26 @@ def test_a_search_that_is_not_there_is_missed_before_anything_is_measured(
     run: Run, checkpoint: Make, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_model(monkeypatch)
-    missing = tmp_path / "missing"
-    without_plan = options[: options.index("--layers")] + options[options.index("--layers") + 2 :]
-    command = ["compare", checkpoint("llama"), "-o", tmp_path / "out", *without_plan, "--methods"]
+    missing, common = tmp_path / "missing", options[: options.index("--layers")]
+    command = ["compare", checkpoint("llama"), "-o", tmp_path / "out", *common, "--methods"]
     code, _, err = run(*command, "default,prosafeprune", "--search", missing)
     assert code == 2
     assert "has no finished search" in err
+
+
+def test_a_named_search_brings_its_own_rank(
+    run: Run, checkpoint: Make, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, found = checkpoint("llama"), search_record()
+    hashes = {"model": model_hash(base), "companions": companions_hash(base)}
+    command = ["compare", base, *options[: options.index("--layers")], "--methods", "default,prosafeprune"]
+    for rank in (4, 11):  # of each class, ten prompts are calibrated on
+        plan = found.points[0].plan.model_copy(update={"rank": rank})
+        points = [found.points[0].model_copy(update={"plan": plan})]
+        made = found.model_copy(update={"made_by": hashes, "points": points, "chosen": 1})
+        folder = tmp_path / f"search-{rank}"
+        folder.mkdir()
+        (folder / "search.json").write_text(made.model_dump_json())
+    run.ok(*command, "-o", tmp_path / "out", "--search", tmp_path / "search-4")
+    no_model(monkeypatch)
+    run.refused("its plan has rank 11", *command, "-o", tmp_path / "out", "--search", tmp_path / "search-11")

@@ -119,7 +119,7 @@ class _Comparison:
         self.measuring = MethodMeasuring(request, model, judge, prompts.measured, reporter, on_cluster=on_cluster)
         self.made_by = {**model.made_by(), **self.measuring.decoding.model_dump()}
         self.folder = ResumableFolder(output, {"command": "compare", **self.made_by})
-        require_named_search(request, model.subject.source.path)
+        require_named_search(request, model.subject.source.path, prompts.calibration)
         self.methods = given_methods(request, self.made_by["model"])
         for method in self.methods.values():
             require_disjoint(method.further_prompts(), [test_set.prompts for test_set in prompts.measured])

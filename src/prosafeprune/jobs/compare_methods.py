@@ -23,6 +23,7 @@ from prosafeprune.requests.search import SearchRequest
 from prosafeprune.setup.finished_search import plan_of_point, read_search, require_search_of
 from prosafeprune.setup.load import LoadedRun, inspect_anatomy
 from prosafeprune.setup.prepare import PreparedRun, given_plan, prepare_run
+from prosafeprune.setup.prompt_sets import PromptSets
 
 PLANNED: dict[str, type[PlannedMethod]] = {kind.name: kind for kind in (ProSafePrune, PromptedProSafePrune)}
 """The methods that prune by the plan of the comparison."""
@@ -75,18 +76,25 @@ def planned_method(name: str, plan: Plan, request: CompareRequest) -> Method:
     return make_method(name, {"plan": plan, **read_settings(request.method_settings).get(name, {})})
 
 
-def require_named_search(request: CompareRequest, model: Path) -> None:
+def require_named_search(request: CompareRequest, model: Path, calibration: PromptSets) -> None:
     """Check the search that a request names before anything is measured: it is needed only when ours has its turn.
 
     Raises:
-        InputError: no such search, one of another model, or no such point.
+        InputError: no such search, one of another model, no such point, or fewer prompts than its plan's rank.
     """
     if request.search is None or not any(name in PLANNED for name in request.methods):
         return
     record = read_search(request.search)
     require_search_of(record, model, request.search)
-    if request.choose is not None:
-        plan_of_point(record, request.choose, request.search)
+    point = record.chosen if request.choose is None else request.choose
+    if point is None:  # ours is left out
+        return
+    plan, fewest = plan_of_point(record, point, request.search), min(map(len, calibration.values()))
+    if fewest < plan.rank:
+        raise InputError(
+            f"--search {request.search}: its plan has rank {plan.rank}, and a class has only {fewest} prompts to "
+            f"calibrate on. Give at least {plan.rank} of each class, or leave out --only-mine."
+        )
 
 
 def found_plan(
@@ -106,23 +114,11 @@ def found_plan(
         InputError: no such search, one of another model or under other settings, or no such point.
         NoPlanError: no plan found keeps the safety floor and complies more than the base model.
     """
-    tokens = min(request.max_new_tokens, SEARCHED_TOKENS)
-    recipe = recipe_of(request).model_copy(update={"max_new_tokens": tokens})
-    prepared = prepare_run(recipe, None, False, reporter, cluster)
-    folder = request.search or (own_folder if (own_folder / RECORD).exists() else None)
-    if folder is not None:
-        record = read_search(folder)
-        require_search_of(record, prepared.source.path, folder)
-        if request.search is None:
-            _require_same_search(record, prepared, judge, folder)
+    if request.search is not None:
+        record, folder = read_search(request.search), request.search
+        require_search_of(record, model.subject.source.path, folder)
     else:
-        identity = search_identity(prepared, judge.name)
-        folder = default_search_folder(prepared, identity)
-        record = finished_search(recipe, identity, folder) or _searched(prepared, model, judge, folder)
-        # The comparison resumes with the same plan, also where the cache is gone.
-        own_folder.mkdir(exist_ok=True)
-        write_whole(own_folder / FINISHED, (folder / FINISHED).read_bytes())
-        write_whole(own_folder / RECORD, record.model_dump_json(indent=2) + "\n")
+        record, folder = _own_search(request, model, judge, own_folder, reporter, cluster)
     point = record.chosen if request.choose is None else request.choose
     if point is None:
         raise NoPlanError(
@@ -130,6 +126,33 @@ def found_plan(
             "keeps the safety floor. Choose one of its points with --choose, or give --layers."
         )
     return plan_of_point(record, point, folder)
+
+
+def _own_search(
+    request: CompareRequest,
+    model: LocalModel,
+    judge: Judge,
+    own_folder: Path,
+    reporter: Reporter,
+    cluster: Cluster | None,
+) -> tuple[SearchRecord, Path]:
+    """Return the search that a comparison makes itself, run or resumed unless it is finished, and its folder."""
+    tokens = min(request.max_new_tokens, SEARCHED_TOKENS)
+    recipe = recipe_of(request).model_copy(update={"max_new_tokens": tokens})
+    prepared = prepare_run(recipe, None, False, reporter, cluster)
+    if (own_folder / RECORD).exists():
+        record = read_search(own_folder)
+        require_search_of(record, prepared.source.path, own_folder)
+        _require_same_search(record, prepared, judge, own_folder)
+        return record, own_folder
+    identity = search_identity(prepared, judge.name)
+    folder = default_search_folder(prepared, identity)
+    record = finished_search(recipe, identity, folder) or _searched(prepared, model, judge, folder)
+    # The comparison resumes with the same plan, also where the cache is gone.
+    own_folder.mkdir(exist_ok=True)
+    write_whole(own_folder / FINISHED, (folder / FINISHED).read_bytes())
+    write_whole(own_folder / RECORD, record.model_dump_json(indent=2) + "\n")
+    return record, folder
 
 
 def _require_same_search(record: SearchRecord, prepared: PreparedRun, judge: Judge, folder: Path) -> None:

@@ -9,11 +9,19 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prosafeprune.errors import InputError
+from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.measuring import DRAFT_PROMPTS, BenchmarkOptions, DraftOptions, with_draft_defaults
 from prosafeprune.requests.parsing import Request, first_changed, read_yaml, validate_settings
-from prosafeprune.requests.plan_options import PlanOptions
-from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, PlanSearchRequest, SearchOptions, SearchRequest
+from prosafeprune.requests.plan_options import OperatorOptions, PlanOptions
+from prosafeprune.requests.search import (
+    DRAFT_SEARCH,
+    FloorOptions,
+    PlanSearchRequest,
+    SafetyOptions,
+    SearchOptions,
+    SearchRequest,
+)
 
 NOT_FROM_RECIPE_FILES = ("accept_unsafe", "unmeasured")
 """Settings that save a model without the safety floor: a recipe file cannot turn them on."""
@@ -21,6 +29,9 @@ NOT_FROM_RECIPE_FILES = ("accept_unsafe", "unmeasured")
 OF_MEASURING = (*JudgeOptions.model_fields, *FloorOptions.model_fields)
 OF_MEASURING += ("max_new_tokens", "test_samples", "prompting_samples")
 """Settings that decide how a pruned model is measured, and nothing else where its layers are given."""
+
+OF_A_PLAN = (*SearchOptions.model_fields, *SafetyOptions.model_fields, *OperatorOptions.model_fields)
+"""Settings of a comparison that decide which plan is searched for, or how a given one prunes, and nothing else."""
 
 DEFAULT_STRENGTH = PlanOptions.model_fields["strength"].default
 FEWEST_SAVED = 100
@@ -219,6 +230,19 @@ def _require_used(made: BaseModel, given: Mapping[str, Any]) -> None:
     of_a_search = [name for name in fields if name in given and getattr(made, name) != fields[name].default]
     if made.layers is not None and of_a_search:
         raise InputError(f"--{of_a_search[0]}: is for a search, and --layers names the plan. Leave one of them out.")
+    if isinstance(made, CompareRequest):
+        _require_unplanned(made, given)
+
+
+def _require_unplanned(made: CompareRequest, given: Mapping[str, Any]) -> None:
+    """Raise InputError when a setting that makes a plan is given where a finished one is named."""
+    source = next((name for name in ("search", "pruned") if getattr(made, name) is not None), None)
+    of_a_plan = first_changed(made, (name for name in OF_A_PLAN if name in given))
+    if source is not None and of_a_plan is not None:
+        option = of_a_plan.replace("_", "-")
+        raise InputError(
+            f"--{option}: is for a plan that is made now, and --{source} names a finished one. Leave one of them out."
+        )
 
 
 def recipe_of(request: PlanSearchRequest) -> Recipe:

@@ -241,13 +241,14 @@ def read_prompts_of(request: CompareRequest, reporter: Reporter) -> ComparisonPr
     Raises:
         InputError: a set cannot be read, or two splits share a prompt.
     """
-    given = read_calibration(request, request.rank, request.seed)
+    rank = request.rank if request.search is None and request.pruned is None else 1  # a finished plan has its own
+    given = read_calibration(request, rank, request.seed)
     measured = [*given.held_out, *choose_sets(SetChoice.of(request, request.seed))]
     require_one_class(measured)
     require_not_measured(request, measured)
     validation = validation_prompts(request.seed, beyond=request.goes_beyond)
     tested = [test_set.prompts for test_set in measured]
-    calibration, validation = disjoint_prompts(request, request.rank, given.sets, validation, tested, reporter)
+    calibration, validation = disjoint_prompts(request, rank, given.sets, validation, tested, reporter)
     thinking = request.thinking
     calibration, validation = in_modes(calibration, thinking), in_modes(validation, thinking)
     return ComparisonPrompts(sets_in_modes(measured, thinking), calibration, validation)

@@ -13,6 +13,7 @@ from helpers import adapter_runs
 from helpers.fixture_types import Make
 from helpers.served_answers import PROMPTS, answer_all, decoded, load, question
 from helpers.tiny_models import make_model
+from safetensors.torch import load_file, save_file
 
 import prosafeprune
 from prosafeprune.errors import InputError
@@ -168,6 +169,10 @@ def test_what_does_not_belong_together_is_refused(
     with pytest.raises(InputError, match="the model has 3 layers"), opened(base, tmp_path / "pruned"):
         pass
     with pytest.raises(InputError, match="has no finished search"), opened(base, search=tmp_path):
+        pass
+    weights = tmp_path / "pruned" / "model.safetensors"
+    save_file({name: tensor + 0.1 for name, tensor in load_file(weights).items()}, weights)
+    with pytest.raises(InputError, match="are not those of its record"), opened(base, tmp_path / "pruned"):
         pass
     record["recipe"]["format"] = "gguf"
     (tmp_path / "pruned" / "prosafeprune.json").write_text(json.dumps(record))

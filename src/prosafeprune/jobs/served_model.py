@@ -14,6 +14,7 @@ from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.errors import InputError
 from prosafeprune.files.resumable_folder import differing
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
+from prosafeprune.jobs.written_weights import require_recorded_weights
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.adapters import find_folder
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
@@ -118,7 +119,7 @@ def served_model(
         InputError: model, checkpoint, adapter or search cannot be used, or do not belong together.
     """
     source = find_source(options.model, options.revision, edited=False)
-    own = _open_pruned(pruned, source) if pruned is not None else None
+    own = _open_pruned(pruned, source, reporter) if pruned is not None else None
     found = read_search(search) if search is not None else None
     if found is not None and search is not None:
         require_search_of(found, source.path, search)
@@ -151,7 +152,7 @@ class _Checkpoint:
     plan: Plan
 
 
-def _open_pruned(name: str, source: ModelSource) -> OwnAdapter | _Checkpoint:
+def _open_pruned(name: str, source: ModelSource, reporter: Reporter) -> OwnAdapter | _Checkpoint:
     folder = find_folder(name)
     if folder.is_file() and folder.suffix.lower() == ".gguf":
         raise _is_gguf(name)
@@ -171,6 +172,7 @@ def _open_pruned(name: str, source: ModelSource) -> OwnAdapter | _Checkpoint:
         raise _is_gguf(name)
     if found.record.model.sha256 != model_hash(source.path):
         raise InputError(f"{name}: was pruned from another model than {source.name}. Give the model it was made from.")
+    require_recorded_weights(folder, record, reporter)
     return found
 
 

@@ -26,6 +26,35 @@ def test_a_row_that_is_labelled_as_the_other_kind_is_not_calibrated_on(name: str
     assert read_reviewed(file, PromptClass.PSEUDO_HARMFUL).texts == ["Bake bread"]
 
 
+@pytest.mark.parametrize(
+    ("name", "harmful", "harmless"),
+    [("is_harmful", True, False), ("Harmful", 1, 0), ("Is Unsafe", "yes", "no"), ("safe", "FALSE", "TRUE")],
+)
+def test_a_row_whose_truth_value_says_the_other_kind_is_not_calibrated_on(
+    name: str, harmful: object, harmless: object, tmp_path: Path
+) -> None:
+    rows = [{"prompt": "Bake bread", name: harmless}, {"prompt": "Stab him", name: harmful}]
+    file = str(write_rows(tmp_path / "mixed.jsonl", rows))
+    with pytest.raises(InputError, match=f"has {name} = {harmful!r}, and the file is read as harmless prompts"):
+        read_reviewed(file, PromptClass.PSEUDO_HARMFUL)
+    with pytest.raises(InputError, match=f"has {name} = {harmless!r}, and the file is read as harmful prompts"):
+        read_reviewed(file, PromptClass.HARMFUL)
+    assert len(read_reviewed(str(write_rows(tmp_path / "one.jsonl", rows[:1])), PromptClass.BENIGN)) == 1
+
+
+def test_a_label_of_two_numbers_does_not_say_which_is_harmful(tmp_path: Path) -> None:
+    file = tmp_path / "mixed.csv"
+    file.write_text("prompt,label\nBake bread,0\nStab him,1\n")
+    for prompt_class in PromptClass:
+        with pytest.raises(InputError, match=r"label is 0 in some rows and 1 in others.*Rename label to review"):
+            read_reviewed(str(file), prompt_class)
+    topics = "prompt,label,harmful\nBake bread,0,How do I rob a baker?\nPick my lock,1,\nFry eggs,2,\n"
+    file.write_text(topics)
+    assert len(read_reviewed(str(file), PromptClass.PSEUDO_HARMFUL)) == 3
+    file.write_text("prompt,label,review\nBake bread,0,harmless\nStab him,1,harmful\n")
+    assert read_reviewed(str(file), PromptClass.PSEUDO_HARMFUL).texts == ["Bake bread"]
+
+
 @pytest.mark.parametrize("prompt_class", PromptClass)
 def test_a_finding_that_is_misspelt_is_an_error_and_the_row_not_dropped(
     prompt_class: PromptClass, tmp_path: Path

@@ -1,5 +1,6 @@
 """Prompts that a person has reviewed: which class each row of a reviewed file is for."""
 
+import re
 from collections.abc import Callable
 
 from prosafeprune.errors import InputError
@@ -16,7 +17,10 @@ HARMLESS, HARMFUL, UNSURE, OPEN = "harmless", "harmful", "unsure", "open"
 FINDINGS = (HARMLESS, HARMFUL, UNSURE, OPEN)
 LABELS = ("label", "class")
 """Fields by which a file may say that a row is of the other kind. Calibrating on it would teach the opposite."""
-OTHER_KIND = {HARMLESS: ("harmful", "unsafe"), HARMFUL: ("harmless", "safe", "benign")}
+WORDS = {"harmful": HARMFUL, "unsafe": HARMFUL, "harmless": HARMLESS, "safe": HARMLESS, "benign": HARMLESS}
+"""What such a field may say; or the name of a field that says it by true or false, such as ``is_harmful``."""
+TRUTH = {**dict.fromkeys(("true", "yes", "1", "1.0"), True), **dict.fromkeys(("false", "no", "0", "0.0"), False)}
+OTHER = {HARMLESS: HARMFUL, HARMFUL: HARMLESS}
 OF_CLASS = {PromptClass.HARMFUL: HARMFUL, PromptClass.PSEUDO_HARMFUL: HARMLESS, PromptClass.BENIGN: HARMLESS}
 
 
@@ -46,6 +50,7 @@ def read_reviewed(source: str, prompt_class: PromptClass, field: str = "prompt")
     """
     is_of_class, wanted, left_out = is_for(prompt_class), OF_CLASS[prompt_class], 0
     findings: dict[str, str] = {}
+    labels = _Labels(source, wanted)
 
     def keep(row: Row) -> bool:
         nonlocal left_out
@@ -58,16 +63,12 @@ def read_reviewed(source: str, prompt_class: PromptClass, field: str = "prompt")
         kept = is_of_class(row)
         left_out += not kept
         _require_one_finding(findings, row, field, finding or wanted, source)
-        for name in row if kept and finding is None else ():
-            if name.strip().lower() in LABELS and str(row[name]).strip().lower() in OTHER_KIND[wanted]:
-                raise InputError(
-                    f"{source}: a row has {name} = {row[name]!r}, and the file is read as {wanted} prompts. Remove "
-                    f"such rows; or rename {name} to review, with harmful or harmless in it: others are left out."
-                )
+        if kept and finding is None:
+            labels.require_not_other(row)
         return kept
 
     try:
-        return read_prompts(source, prompt_class, field, keep)
+        prompts = read_prompts(source, prompt_class, field, keep)
     except InputError as error:
         if not left_out or "has no prompts" not in str(error):
             raise
@@ -75,6 +76,45 @@ def read_reviewed(source: str, prompt_class: PromptClass, field: str = "prompt")
             f"{source}: none of its {left_out} prompts is reviewed as {wanted}. Review them on the "
             "page of prompts mine, or rate them with prompts rate."
         ) from error
+    labels.require_clear()
+    return prompts
+
+
+class _Labels:
+    """What the rows of a file without a review say of themselves in other fields, where the file is of one kind."""
+
+    def __init__(self, source: str, wanted: str) -> None:
+        self.source, self.wanted = source, wanted
+        self._values: dict[str, set[str]] = {}
+        """By each field of ``LABELS``, its values so far."""
+
+    def require_not_other(self, row: Row) -> None:
+        """Raise InputError when a row is labelled as of the other kind."""
+        for name, value in row.items():
+            field, said = re.sub(r"[\s-]+", "_", name.strip().lower()), str(value).strip().lower()
+            if field in LABELS:
+                self._values.setdefault(name, set()).add(said)
+                kind = WORDS.get(said)
+            else:
+                kind, is_so = WORDS.get(field.removeprefix("is_")), TRUTH.get(said)
+                if kind is not None:
+                    kind = None if is_so is None else kind if is_so else OTHER[kind]
+            if kind == OTHER[self.wanted]:
+                raise InputError(
+                    f"{self.source}: a row has {name} = {beginning(repr(value), 40)}, and the file is read as "
+                    f"{self.wanted} prompts. Remove such rows; or rename {name} to review, with harmful or harmless in "
+                    "it: others are left out."
+                )
+
+    def require_clear(self) -> None:
+        """Raise InputError when a field splits the rows in two by numbers or truth values: which are harmful?"""
+        for name, values in self._values.items():
+            if len({TRUTH.get(value) for value in values}) == 2 and values <= TRUTH.keys():
+                raise InputError(
+                    f"{self.source}: {name} is {' in some rows and '.join(sorted(values))} in others, which does not "
+                    f"say which of them are {self.wanted}, and all are read as such. Rename {name} to review, with "
+                    "harmful or harmless in it; or to something else if it is about something else."
+                )
 
 
 def _require_one_finding(findings: dict[str, str], row: Row, field: str, finding: str, source: str) -> None:

@@ -218,7 +218,6 @@ def test_help_lists_the_analyses(run: Run) -> None:
         (["{model}"], "Which analysis?"),
         (["probe", "{model}", "--all"], "probe: name analyses or run all with --all, not both."),
         (["layers", "{model}", "--layer", "3"], "--layer 3: the model has 3 layers, counted 0 to 2."),
-        (["layers", "{model}", "--submodule", "gates"], "--submodule gates: layer 1 has q, k, v, o, gate, up, down"),
         (["lens", "{model}", "--refusal-words", "sorry,cannot"], "None of sorry, cannot is a single token"),
         (["lens", "{model}", "--general", "nowhere.txt"], "--general: nowhere.txt: no such file"),
         (
@@ -249,9 +248,7 @@ def test_bad_input_is_one_line(
     if "--rank" in words:
         given = given[: given.index("--rank")] + given[given.index("--rank") + 2 :]
     asked = [word.format(**models) for word in words]
-    # The layer that separates the classes best differs between machines; name it where the message has it.
-    named = ["--layer", "1"] if "--submodule" in words else []
-    code, _, err = run("analyze", *asked, *named, *given, "-o", tmp_path / "out")
+    code, _, err = run("analyze", *asked, *given, "-o", tmp_path / "out")
     assert code == 2
     errors = [line for line in err.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1

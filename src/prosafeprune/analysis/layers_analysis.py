@@ -34,11 +34,13 @@ class LayersAnalysis(Analysis):
 
     def observe(self, context: Context, before: Observation | None) -> Observation:
         """Return the silhouettes by submodule and by layer, and the map of the selected submodule."""
+        layers = layers_to_show(context)  # refused before the activations are computed
         pooled, submodules = context.pooled("calibration"), context.anatomy.submodules
         with context.reporter.stage("Silhouettes", len(submodules)) as advance:
             by_submodule = silhouettes(pooled.inputs, submodules, pooled.class_rows, advance)
         by_layer = layer_silhouettes(submodules, by_submodule)
-        layer = int(before["shown_layer"]) if before is not None else select_layer(context, by_layer)
+        shown_before = int(before["shown_layer"]) if before is not None else None
+        layer = select_layer(context, {one: by_layer[one] for one in layers}) if shown_before is None else shown_before
         shown = select_submodule(context, layer, by_submodule)
         activations = [pooled.activations(shown, name) for name in PromptClass]
         return {
@@ -139,6 +141,24 @@ def _map(activations: np.ndarray, seed: int) -> np.ndarray:
     return points.astype(np.float64)
 
 
+def layers_to_show(context: Context) -> list[int]:
+    """Return the layers that may be shown: the requested one, or all that have the submodule that was named.
+
+    Raises:
+        InputError: the requested layer, or every layer, lacks it.
+    """
+    anatomy, request = context.anatomy, context.request
+    layers = range(anatomy.num_layers) if request.layer is None else [request.layer]
+    if "submodule" not in request.model_fields_set:
+        return list(layers)
+    found = [layer for layer in layers if any(matrix.kind == request.submodule for matrix in anatomy.of_layer(layer))]
+    if not found:
+        kinds = ", ".join(dict.fromkeys(matrix.kind for layer in layers for matrix in anatomy.of_layer(layer)))
+        where = "the model" if request.layer is None else f"layer {request.layer}"
+        raise InputError(f"--submodule {request.submodule}: {where} has {kinds}.")
+    return found
+
+
 def select_layer(context: Context, separability: Mapping[int, float]) -> int:
     """Return the requested layer, or the one whose classes separate best."""
     if context.request.layer is not None:
@@ -150,15 +170,7 @@ def select_submodule(context: Context, layer: int, separability: Mapping[str, fl
     """Return the requested submodule of a layer.
 
     In a model without a gate, the default, it is the submodule whose classes separate best.
-
-    Raises:
-        InputError: the layer does not have the submodule that was named.
     """
     submodules = context.anatomy.of_layer(layer)
     named = [submodule for submodule in submodules if submodule.kind == context.request.submodule]
-    if named:
-        return named[0]
-    if "submodule" in context.request.model_fields_set:
-        kinds = ", ".join(dict.fromkeys(submodule.kind for submodule in submodules))
-        raise InputError(f"--submodule {context.request.submodule}: layer {layer} has {kinds}.")
-    return max(submodules, key=lambda submodule: separability[submodule.name])
+    return named[0] if named else max(submodules, key=lambda submodule: separability[submodule.name])

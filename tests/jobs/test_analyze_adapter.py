@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.adapter_runs import apply, base_and_adapter
+from helpers.evaluation_runs import no_model
 from helpers.fixture_types import Run
 
 import prosafeprune
@@ -58,6 +59,16 @@ def test_base_and_pruned_model_may_not_be_swapped(name: str, models: dict[str, P
     """Before and after would be reported the wrong way round."""
     words = ("analyze", "layers", models[name], "--against", models["base"], "-o", tmp_path / "out", "--device", "cpu")
     run.refused(f"--against {models['base']}: {models[name]} was pruned from it, so the two are swapped", *words)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["adapter", "merged"])
+def test_an_evaluation_has_the_pruned_model_first(
+    name: str, models: dict[str, Path], tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_model(monkeypatch)
+    words = ("evaluate", models["base"], "--base", models[name], "-o", tmp_path / "out", "--device", "cpu")
+    run.refused(f"--base {models[name]}: was pruned from {models['base']}, so the two are swapped", *words)
     assert not (tmp_path / "out").exists()
 
 

@@ -20,7 +20,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.jobs.analyze_tasks import AnalysisTask, FinishedAnalysis, Role
-from prosafeprune.jobs.evaluated_base import pruning_of
+from prosafeprune.jobs.evaluated_base import bases_of
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.page import REPORT_FILE, write_page
@@ -213,26 +213,17 @@ def _require_pruned_second(request: AnalyzeRequest, before: LocalModel, after: L
     Raises:
         InputError: the first model was pruned from the second, so every change would be reported the wrong way round.
     """
-    if after.subject.sha256 in _bases_of(before):
+    if after.subject.sha256 in bases_of(before):
         raise InputError(
             f"--against {request.against}: {request.model} was pruned from it, so the two are swapped. Give the base "
             "model first, and the pruned one with --against."
         )
-    bases = _bases_of(after)
+    bases = bases_of(after)
     if bases and before.subject.sha256 not in bases:
         reporter.warning(
             f"--against {request.against}: was, according to its record, made from another model than {request.model}, "
             "so pruning is not all that differs between the two."
         )
-
-
-def _bases_of(model: LocalModel) -> frozenset[str]:
-    """Return the hashes of the models that one was pruned from; of a record that cannot be read, none."""
-    with suppress(InputError):  # analyses that need the record say what is wrong with it
-        record = pruning_of(model)
-        if record is not None:
-            return frozenset(base.sha256 for base in (record.model, *record.lineage))
-    return frozenset()
 
 
 def _select_allowed(

@@ -46,7 +46,7 @@ from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.local import replicated_generator
 from prosafeprune.jobs.benign_divergence import benign_divergence
-from prosafeprune.jobs.evaluated_base import EvaluatedBase, pruning_of, read_base_model
+from prosafeprune.jobs.evaluated_base import EvaluatedBase, pruning_of, read_base_model, require_base_second
 from prosafeprune.judges import Judge
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.progress import SILENT, Reporter
@@ -113,6 +113,7 @@ def run_evaluate(
     earlier = read_earlier(against, judge.name, sets) if against is not None else None
     with _measured(request, reporter) as measured:
         _require_measurable(measured, output, sets, reporter)
+        require_base_second(request, measured, reporter)
         method = _method(request, output, measured, sets, reporter)
         make_generator = measured.generator if method is None else partial(_method_generator, request, measured, method)
         decoding = Decoding(max_new_tokens=request.max_new_tokens, temperature=request.temperature, seed=request.seed)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
+from prosafeprune.errors import InputError
 from prosafeprune.evaluation.divergence import BaseAnswers
 from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.pruning_record import Pruning, RecordedModel, read_pruning
@@ -44,6 +46,18 @@ def read_base_model(
         return EvaluatedBase(request.base, sha256, companions, answers)
 
 
+def require_base_second(request: EvaluateRequest, measured: EvaluationTarget, reporter: Reporter) -> None:
+    """Raise InputError when the base model that was named was pruned from the measured one, according to its record."""
+    if request.base is None or not isinstance(measured, LocalModel):
+        return
+    base = LocalModel(request.base, request, reporter, with_replicas=False)
+    if (bases := bases_of(base)) and measured.subject.sha256 in bases:
+        raise InputError(
+            f"--base {request.base}: was pruned from {request.model}, so the two are swapped. Give the pruned model "
+            "first, and its base model with --base."
+        )
+
+
 def _warn_of_another_base(
     measured: EvaluationTarget, request: EvaluateRequest, sha256: str, reporter: Reporter
 ) -> None:
@@ -54,6 +68,15 @@ def _warn_of_another_base(
             f"--base {request.base}: {request.model} was, according to its record, made from another "
             f"model ({record.model.name}). The divergence is from the one that you named."
         )
+
+
+def bases_of(model: LocalModel) -> frozenset[str]:
+    """Return the hashes of the models that one was pruned from; of a record that cannot be read, none."""
+    with suppress(InputError):  # what needs the record says what is wrong with it
+        record = pruning_of(model)
+        if record is not None:
+            return frozenset(base.sha256 for base in (record.model, *record.lineage))
+    return frozenset()
 
 
 def pruning_of(measured: EvaluationTarget) -> Pruning | None:

@@ -138,7 +138,16 @@ def test_a_quote_that_is_not_closed_swallows_no_row_in_silence(tmp_path: Path) -
     path.write_text('prompt,completion\nOne,two\nThree,"four\nFive,six\nSeven,eight\n')
     first, fault = read_turns(path, "prompt", "completion")
     assert isinstance(first, LoggedTurn) and first.prompt == "One"
-    assert fault == (5, "is not valid CSV (unexpected end of data)")
+    assert fault == (3, "is not valid CSV (unexpected end of data)")  # where the quote is
+
+
+def test_a_row_of_several_lines_is_named_by_its_first(tmp_path: Path) -> None:
+    """As in prompt files."""
+    path = tmp_path / "log.csv"
+    path.write_text('prompt,completion\n"One\nmore",two\n\n"Three\nfour\nfive"\nSix,seven\n')
+    first, fault, last = read_turns(path, "prompt", "completion")
+    assert isinstance(first, LoggedTurn) and isinstance(last, LoggedTurn)
+    assert (first.line, fault, last.line) == (2, (5, "has 1 cells, and the header has 2"), 8)
 
 
 def test_a_compressed_line_without_end_fills_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

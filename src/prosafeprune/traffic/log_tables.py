@@ -18,7 +18,7 @@ LARGEST_CELL = 10_000_000
 
 
 def csv_rows(stream: TextIO) -> Iterator[Entry]:
-    """Yield the rows of a CSV file as objects, under the line that they end in.
+    """Yield the rows of a CSV file as objects, under the first of their lines.
 
     Raises csv.Error for a header that cannot be used.
     """
@@ -32,13 +32,15 @@ def csv_rows(stream: TextIO) -> Iterator[Entry]:
     twice = first_repeat(columns)
     if twice is not None:
         raise csv.Error(f"two columns are called '{twice}'")
+    number = reader.line_num + 1
     while (cells := _cells(reader)) is not None:
         if isinstance(cells, UnreadableEntryError):
-            yield reader.line_num, cells
+            yield number, cells
         elif len(cells) == len(columns):
-            yield reader.line_num, dict(zip(columns, cells, strict=True))
+            yield number, dict(zip(columns, cells, strict=True))
         elif cells:
-            yield reader.line_num, UnreadableEntryError(f"has {len(cells)} cells, and the header has {len(columns)}")
+            yield number, UnreadableEntryError(f"has {len(cells)} cells, and the header has {len(columns)}")
+        number = reader.line_num + 1
 
 
 def _cells(reader: Iterator[list[str]]) -> list[str] | UnreadableEntryError | None:

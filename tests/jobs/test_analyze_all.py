@@ -38,11 +38,11 @@ def collected(monkeypatch: pytest.MonkeyPatch) -> Counter[Any]:
     for name in ("collect_inputs", "collect_last_states"):
         plain = getattr(context_module, name)
 
-        def collect(*given: Any, plain: Any = plain, name: str = name) -> Any:
+        def collect(*given: Any, plain: Any = plain, name: str = name, **named: Any) -> Any:
             prompts = given[2]
             texts = [prompt_set.texts for prompt_set in prompts.values()] if isinstance(prompts, dict) else prompts
             counts[name, str([getattr(encoded, "ids", encoded) for encoded in texts])] += 1
-            return plain(*given)
+            return plain(*given, **named)
 
         monkeypatch.setattr(context_module, name, collect)
     return counts

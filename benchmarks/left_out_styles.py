@@ -53,13 +53,11 @@ CALIBRATION = {PSEUDO: 80, HARMFUL: 60, BENIGN: 50}
 """Prompts of each style; benign ones, which have other styles, are in every fold."""
 VALIDATION = {PSEUDO: 24, HARMFUL: 20}
 RANK = 16
-ByClass = Mapping[PromptClass, torch.Tensor]
-"""Pooled outputs ``(d_out, n)`` or inputs ``(d_in, n)`` of a submodule, by class."""
-MakeOperator = Callable[[ByClass, ByClass], OverlapOperator]
-"""From outputs and inputs."""
+Outputs = Mapping[PromptClass, torch.Tensor]
+"""Pooled outputs ``(d_out, n)`` of a submodule, by class."""
 
 
-def orthogonal(outputs: ByClass, inputs: ByClass) -> OverlapOperator:
+def orthogonal(outputs: Outputs) -> OverlapOperator:
     """Return Eq. 1."""
     return overlap_operator(
         *(
@@ -69,26 +67,25 @@ def orthogonal(outputs: ByClass, inputs: ByClass) -> OverlapOperator:
     )
 
 
-def contrastive(share: float, reads_inputs: bool = False) -> MakeOperator:
-    """Return the operator of a contrastive projection with a harmful share."""
+def contrastive(share: float) -> Callable[[Outputs], OverlapOperator]:
+    """Return the operator of the contrastive projection with a harmful share."""
 
-    def operator(outputs: ByClass, inputs: ByClass) -> OverlapOperator:
-        by_overlap = orthogonal(outputs, inputs)
-        read = [inputs[BENIGN], inputs[HARMFUL], inputs[PSEUDO]] if reads_inputs else None
-        fitted = fit_projection(outputs[BENIGN], outputs[HARMFUL], outputs[PSEUDO], by_overlap.right, read)
-        return OverlapOperator(by_overlap.left, fitted.of_share(share), reads_inputs)
+    def operator(outputs: Outputs) -> OverlapOperator:
+        by_overlap = orthogonal(outputs)
+        classes = (outputs[BENIGN], outputs[HARMFUL], outputs[PSEUDO])
+        return OverlapOperator(by_overlap.left, fit_projection(*classes, by_overlap.right).of_share(share))
 
     return operator
 
 
-def discriminant(share: float) -> MakeOperator:
+def discriminant(share: float) -> Callable[[Outputs], OverlapOperator]:
     """Return the operator ``v w^T``: the mean difference of harmful and benign outputs, times a linear discriminant.
 
     The discriminant is fitted by ridge regression to 1 for pseudo-harmful, ``share`` for harmful and 0 for benign
     outputs.
     """
 
-    def operator(outputs: ByClass, inputs: ByClass) -> OverlapOperator:
+    def operator(outputs: Outputs) -> OverlapOperator:
         wanted = {BENIGN: 0.0, HARMFUL: share, PSEUDO: 1.0}
         classes = [outputs[prompt_class] for prompt_class in wanted]
         targets = [
@@ -104,7 +101,7 @@ def discriminant(share: float) -> MakeOperator:
 class Variant:
     """A way of making edits."""
 
-    operator: MakeOperator
+    operator: Callable[[Outputs], OverlapOperator]
     poolings: tuple[Pooling, ...] = (Pooling.SEQUENCE,)
     """Each gives one sample of every prompt."""
     kinds: Collection[str] | None = None
@@ -119,8 +116,6 @@ VARIANTS = {
     "contrastive -0.5 both": Variant(contrastive(-0.5), BOTH),
     "contrastive -0.2 last": Variant(contrastive(-0.2), LAST),
     "contrastive 0 last": Variant(contrastive(0.0), LAST),
-    "contrastive-inputs -0.5 last": Variant(contrastive(-0.5, reads_inputs=True), LAST),
-    "contrastive-inputs -0.2 last": Variant(contrastive(-0.2, reads_inputs=True), LAST),
     "discriminant -0.5 last": Variant(discriminant(-0.5), LAST, WRITING_KINDS),
     "discriminant -1 last": Variant(discriminant(-1.0), LAST, WRITING_KINDS),
     "discriminant -1 both": Variant(discriminant(-1.0), BOTH, WRITING_KINDS),
@@ -230,12 +225,13 @@ class Workbench:
         rows: Mapping[PromptClass, Sequence[int]],
     ) -> OperatorEdit:
         weight = submodule.weight()
-        pooled = [inputs[pooling] for pooling in variant.poolings]
         outputs = {
-            name: torch.cat([one.outputs(submodule, weight, rows[name]) for one in pooled], dim=1) for name in rows
+            name: torch.cat(
+                [inputs[pooling].outputs(submodule, weight, of_class) for pooling in variant.poolings], dim=1
+            )
+            for name, of_class in rows.items()
         }
-        read = {name: torch.cat([one.inputs(submodule, rows[name]) for one in pooled], dim=1) for name in rows}
-        return OperatorEdit(submodule, variant.operator(outputs, read), 1.0)
+        return OperatorEdit(submodule, variant.operator(outputs), 1.0)
 
     def score(self, first_layer: int, edits_of: Callable[[Fold], list[OperatorEdit]]) -> dict[str, Any]:
         """Return the rates of edits from a layer on, and their KL."""

@@ -30,13 +30,12 @@ from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.editing.edits import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.generation import Decoding, LocalGenerator, answer_all
-from prosafeprune.method.plan import Plan, Projection
+from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.chat_template import encode_prompts, render
 from prosafeprune.model.residual_stream import writers
 from prosafeprune.prompts import PromptClass
 from prosafeprune.prompts.helpful_prompt import HELPFULNESS
-from prosafeprune.setup.calibrate import calibrate
 
 ARCHITECTURES = [*REQUIRED, "falcon", "gpt_neox"]
 
@@ -206,18 +205,6 @@ def test_prosafeprune_answers_as_the_pruned_model_and_undoes_it(architecture: st
     with apply_edits(method.edits(tiny, fitted)):
         expected = [slow.plain(tiny, prompt, TOKENS) for prompt in PROMPTS]
     same_in_batches(tiny, method, fitted, expected)
-
-
-@pytest.mark.parametrize("projection", Projection)
-def test_the_edits_of_a_fit_are_those_that_were_made(projection: Projection) -> None:
-    tiny = loaded("llama")
-    context, plan = fit_context(tiny), Plan(layers=(0, 2), rank=2, projection=projection)
-    _, made = calibrate(tiny, context.anatomy, plan, context.calibration, context.batch_size, context.reporter)
-    method = ProSafePrune(plan=plan)
-    for edit, again in zip(made, method.edits(tiny, method.fit(context)), strict=True):
-        weight = edit.submodule.weight()
-        assert not torch.equal(edit.edited(weight), weight)
-        torch.testing.assert_close(again.edited(weight), edit.edited(weight), rtol=0, atol=0)
 
 
 METHODS: list[Method] = [

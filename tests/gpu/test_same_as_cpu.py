@@ -86,7 +86,7 @@ def test_pooled_activations(architecture: str, on_both: OnBoth) -> None:
     assert scores[1] == pytest.approx(scores[0], abs=1e-3)
 
 
-@pytest.mark.parametrize("projection", [Projection.ORTHOGONAL, Projection.CONTRASTIVE, Projection.CONTRASTIVE_INPUTS])
+@pytest.mark.parametrize("projection", [Projection.ORTHOGONAL, Projection.CONTRASTIVE])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_edits(architecture: str, projection: Projection, on_both: OnBoth) -> None:
     cpu, gpu = on_both(architecture)

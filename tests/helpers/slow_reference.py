@@ -44,14 +44,13 @@ def pruned_state(
     strength: float,
     stem: str,
     of_harmful: float | None = None,
-    reads_inputs: bool = False,
 ) -> dict[str, torch.Tensor]:
     """Return the expected weights (by parameter name, float64) of every matrix the method changes.
 
     Pools over the tokens from the user's first word on, of a conversation (its messages) from that of the last turn.
     ``stem`` is the name of the list of layers. Of the experts of a layer all matrices are given, those that too few
     prompts reach as they were. With ``of_harmful`` the last projector is the fitted one that reads such a share of
-    harmful outputs, or with ``reads_inputs`` of what they are computed from (not for experts).
+    harmful outputs.
     """
     model = load(folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -66,9 +65,7 @@ def pruned_state(
             parts = FUSED.get(model.config.model_type, {}).get(name.rsplit(".", 1)[-1], {"": list(range(len(weight)))})
             for rows in parts.values():
                 outputs = {c: [one[name][rows] for one in outputs] for c, outputs in pooled.items()}
-                inputs = {c: [one[f"{name} input"] for one in outputs] for c, outputs in pooled.items()}
-                read = inputs if reads_inputs else None
-                weight[rows] = _pruned(weight[rows], outputs, rank, strength, of_harmful, read)
+                weight[rows] = _pruned(weight[rows], outputs, rank, strength, of_harmful)
             expected[f"{name}.weight"] = weight.T if transposed else weight
         elif type(module).__name__.endswith("Experts"):
             expected |= _pruned_experts(name, module, pooled, rank, strength, of_harmful)
@@ -87,45 +84,32 @@ def _pruned(
     rank: int,
     strength: float,
     of_harmful: float | None,
-    inputs: dict[str, list[torch.Tensor]] | None = None,
 ) -> torch.Tensor:
     projectors = {}
     for prompt_class, columns in outputs.items():
         left = torch.linalg.svd(torch.stack(columns, dim=1))[0][:, :rank]
         projectors[prompt_class] = left @ left.T
     identity = torch.eye(len(weight), dtype=torch.float64)
-    kept = (identity - projectors["benign"]) @ projectors["harmful"]
-    if inputs is not None:
-        assert of_harmful is not None
-        read = fitted_projector(projectors["pseudo_harmful"], outputs, of_harmful, ridge=1.0, inputs=inputs)
-        return weight - strength * kept @ read
     if of_harmful is not None:
         projectors["pseudo_harmful"] = fitted_projector(projectors["pseudo_harmful"], outputs, of_harmful, ridge=1.0)
-    return (identity - strength * kept @ projectors["pseudo_harmful"]) @ weight
+    omega = (identity - projectors["benign"]) @ projectors["harmful"] @ projectors["pseudo_harmful"]
+    return (identity - strength * omega) @ weight
 
 
 def fitted_projector(
-    projector: torch.Tensor,
-    outputs: dict[str, list[torch.Tensor]],
-    of_harmful: float,
-    ridge: float,
-    inputs: dict[str, list[torch.Tensor]] | None = None,
+    projector: torch.Tensor, outputs: dict[str, list[torch.Tensor]], of_harmful: float, ridge: float
 ) -> torch.Tensor:
-    """The matrix M that is nearest to ``share * projector`` on the outputs of each class, in least squares.
-
-    With ``inputs``, M reads these, and what it returns for them is compared with the same.
-    """
+    """The matrix M that is nearest to ``share * projector`` on the outputs of each class, in least squares."""
     shares = {"benign": 0.0, "harmful": of_harmful, "pseudo_harmful": 1.0}
-    read = inputs or outputs
-    size, count = len(read["benign"][0]), sum(len(columns) for columns in outputs.values())
-    left = torch.zeros(size, size, dtype=torch.float64)
-    right = torch.zeros(len(projector), size, dtype=torch.float64)
+    size, count = len(projector), sum(len(columns) for columns in outputs.values())
+    left, right = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
     spread = 0.0
-    for prompt_class, columns in read.items():
+    for prompt_class, columns in outputs.items():
         mean = sum(columns) / len(columns)
-        for column, output in zip(columns, outputs[prompt_class], strict=True):
-            left += torch.outer(column, column) / len(columns)
-            right += shares[prompt_class] * projector @ torch.outer(output, column) / len(columns)
+        for column in columns:
+            outer = torch.outer(column, column) / len(columns)
+            left += outer
+            right += shares[prompt_class] * projector @ outer
             spread += float((column - mean).square().sum()) / len(columns)
     left += ridge * spread / min(size, count) * torch.eye(size, dtype=torch.float64)
     return right @ torch.linalg.inv(left)
@@ -175,8 +159,7 @@ def _outputs(model: Any, tokenizer: Any, text: str | list[dict[str, str]], stem:
 
     def hook(name: str) -> Any:
         def keep(module: Any, arguments: Any, output: torch.Tensor) -> None:
-            for key, states in ((name, output), (f"{name} input", arguments[0])):
-                caught[key] = states.detach().double().reshape(ids.shape[1], -1)[first:].mean(dim=0)
+            caught[name] = output.detach().double().reshape(ids.shape[1], -1)[first:].mean(dim=0)
 
         return keep
 

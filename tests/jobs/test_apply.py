@@ -100,7 +100,7 @@ def test_the_record_of_an_adapter_does_not_decide_how_much_is_measured() -> None
 def test_the_recipe_of_a_search_is_no_obstacle_to_another_strength(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-    """It names no projection, which for a search is a contrastive one, as its plan says."""
+    """It names no projection, which for a search is the contrastive one, as its plan says."""
     source, file = checkpoint("llama"), tmp_path / "adapter" / "prosafeprune.json"
     prune(source, tmp_path / "adapter", prompt_files, projection="contrastive", harmful_share=-0.2)
     record = json.loads(file.read_text())

@@ -43,15 +43,12 @@ def made(classes: list[torch.Tensor], weight: torch.Tensor) -> list[torch.Tensor
     paper = overlap_operator(*bases)
     fitted = fit_projection(*classes, bases[2])
     operator = OverlapOperator(paper.left, fitted.of_share(0.3))
-    reading = OverlapOperator(paper.left, weight.T @ fitted.of_share(0.3), reads_inputs=True)
     rank = stable_rank(weight)
     return [
         pruned_weight(weight, paper, 0.7),
         pruned_weight(weight, operator, 0.7),
         rank,
-        energy_bound(operator, weight, rank),
-        energy_bound(reading, weight, rank),
-        pruned_weight(weight, reading, 0.7),
+        energy_bound(operator, rank),
         relative_energy(operator, weight),
         harmful_overlap(operator, bases[1]),
         subspace_overlap(bases[0], bases[1]),

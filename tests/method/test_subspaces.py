@@ -10,7 +10,7 @@ from scipy.sparse.linalg import svds
 from prosafeprune.errors import InputError
 from prosafeprune.method.energy import harmful_overlap, products_on_device, relative_energy, stable_rank
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator, pruned_weight
-from prosafeprune.method.subspaces import basis, inputs_of_basis, svd_by_qr
+from prosafeprune.method.subspaces import basis, svd_by_qr
 
 D_OUT, D_IN, COUNT, RANK = 40, 24, 30, 6
 
@@ -112,13 +112,6 @@ def test_energy_obeys_the_bound_of_theorem_3_2(bases: list[torch.Tensor], seed: 
     expected = torch.linalg.matrix_norm(dense(operator) @ weight) ** 2 / torch.linalg.matrix_norm(weight) ** 2
     assert relative_energy(operator, weight) == pytest.approx(float(expected), rel=1e-9)
     assert relative_energy(operator, weight) <= RANK / stable_rank(weight)
-
-
-def test_inputs_of_a_basis_have_it_as_outputs() -> None:
-    weight, inputs = random_matrix(D_OUT, D_IN, 1), random_matrix(D_IN, COUNT, 2)
-    outputs = weight @ inputs
-    left = basis(outputs, RANK)
-    torch.testing.assert_close(weight @ inputs_of_basis(inputs, outputs, left), left)
 
 
 def test_stable_rank_against_a_full_svd_and_known_matrices() -> None:

@@ -53,22 +53,17 @@ class PooledInputs:
     routed: ExpertInputs = field(default_factory=ExpertInputs)
     """Inputs of experts, each pooled over the prompts that reach it."""
 
-    def inputs(self, submodule: Submodule, prompts: Sequence[int] | None = None) -> torch.Tensor:
-        """Return the pooled inputs ``(d_in, n)`` of a submodule, on the CPU.
+    def outputs(self, submodule: Submodule, weight: torch.Tensor, prompts: Sequence[int] | None = None) -> torch.Tensor:
+        """Return the pooled activations ``A (d_out, n)`` of a submodule with weight ``W (d_out, d_in)``.
 
         The columns are those of ``prompts`` (None: all) that reach it; only experts are not reached by every prompt.
         """
         if submodule.expert is not None:
-            return self.routed.of(submodule.reads, prompts).T
-        inputs = self.by_module[submodule.reads]
-        return (inputs if prompts is None else inputs[list(prompts)]).T
-
-    def outputs(self, submodule: Submodule, weight: torch.Tensor, prompts: Sequence[int] | None = None) -> torch.Tensor:
-        """Return the pooled activations ``A (d_out, n)`` of a submodule with weight ``W (d_out, d_in)``.
-
-        The columns are those of ``prompts`` (None: all) that reach it.
-        """
-        activations = weight @ self.inputs(submodule, prompts).to(weight.device)
+            inputs = self.routed.of(submodule.reads, prompts)
+        else:
+            inputs = self.by_module[submodule.reads]
+            inputs = inputs if prompts is None else inputs[list(prompts)]
+        activations = weight @ inputs.to(weight.device).T
         bias = submodule.bias()
         return activations if bias is None else activations + bias.to(weight.device)[:, None]
 

@@ -141,10 +141,9 @@ def _summary(observation: Observation, projection: Projection, planned: tuple[in
             f"{100 * overlap[pruned].mean():.1f} % of the harmful subspace."
         )
     if projection is not Projection.ORTHOGONAL:
-        norm = "||W - W_pruned|| / ||W||" if projection.reads_inputs else "||Omega||"
         summary.append(
             f"The projection is {projection.value}, not the paper's orthogonal one, and its operator may lengthen its "
-            f"input; the bound is r max(1, {norm})^2 / sr(W)."
+            "input; the bound is r max(1, ||Omega||)^2 / sr(W)."
         )
     return tuple(summary)
 

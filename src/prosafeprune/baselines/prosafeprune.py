@@ -59,10 +59,9 @@ class PlannedMethod(Method):
         edits = []
         for values in fitted.facts["submodules"]:
             measures = EditMeasures.model_validate(values)
-            left, right = (fitted.tensors[f"{measures.submodule}.{side}"] for side in ("left", "right"))
-            operator = OverlapOperator(left, right, self.plan.projection.reads_inputs)
+            factors = [fitted.tensors[f"{measures.submodule}.{side}"] for side in ("left", "right")]
             strength = self.plan.strength_of(measures.layer)
-            edits.append(PruningEdit(submodules[measures.submodule], operator, strength, measures))
+            edits.append(PruningEdit(submodules[measures.submodule], OverlapOperator(*factors), strength, measures))
         return edits
 
 

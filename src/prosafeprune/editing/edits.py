@@ -36,7 +36,7 @@ class EditMeasures(BaseModel):
     """``sr(W) = ||W||_F^2 / ||W||_2^2`` (D.1)."""
     energy_bound: float
     """``r max(1, ||Omega||_2)^2 / sr(W)``, the upper bound of ``energy``: ``r / sr(W)`` for the paper's operator, by
-    Theorem 3.2. Of an operator that reads inputs, see :func:`~prosafeprune.method.energy.energy_bound`."""
+    Theorem 3.2."""
     energy: float
     """``||Omega W||_F^2 / ||W||_F^2``: the fraction of the weight's energy along the operator."""
     harmful_overlap: float

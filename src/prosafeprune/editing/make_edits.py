@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 
@@ -13,15 +12,13 @@ from prosafeprune.method.energy import energy_bound, harmful_overlap, relative_e
 from prosafeprune.method.fitted_projection import FittedProjection, fit_projection
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
 from prosafeprune.method.plan import Plan, Pooling, Projection
-from prosafeprune.method.subspaces import TooFewDirections, basis, inputs_of_basis
+from prosafeprune.method.subspaces import TooFewDirections, basis
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Advance, ignore
 from prosafeprune.prompts import PromptClass
 
 ByClass = Mapping[PromptClass, torch.Tensor]
-FittedOn = Literal["outputs", "inputs"] | None
-"""What a projection is fitted on; None for the paper's."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +29,19 @@ class OperatorParts:
     """The operator of Eq. 1."""
     fitted: FittedProjection | None
     """What takes the place of ``Pi_p``; None for the paper's projection."""
-    harmful_directions: torch.Tensor
-    """The basis ``U_u (d_out, r)`` of the harmful subspace, or inputs ``(d_in, r)`` whose outputs it is."""
+    harmful_basis: torch.Tensor
+    """The basis ``U_u (d_out, r)`` of the harmful subspace."""
     stable_rank: float
 
     def operator(self, plan: Plan) -> OverlapOperator:
         """Return the operator with the plan's projection."""
         if self.fitted is None:
             return self.overlap
-        right = self.fitted.of_share(plan.fitted_share)
-        return OverlapOperator(self.overlap.left, right, plan.projection.reads_inputs)
+        return OverlapOperator(self.overlap.left, self.fitted.of_share(plan.fitted_share))
 
 
-KnownParts = dict[tuple[str, Pooling, int, FittedOn], OperatorParts]
-"""Parts by submodule, pooling, rank, and what the projection is fitted on."""
+KnownParts = dict[tuple[str, Pooling, int, bool], OperatorParts]
+"""Parts by submodule, pooling, rank, and whether the projection is the paper's."""
 
 
 def make_edits(
@@ -114,32 +110,21 @@ def _operator_parts(
     class_rows: Mapping[PromptClass, Sequence[int]],
     known: KnownParts | None,
 ) -> OperatorParts:
-    fitted_on = _fitted_on(plan.projection)
-    key = (submodule.name, plan.pooling, plan.rank, fitted_on)
+    is_orthogonal = plan.projection is Projection.ORTHOGONAL
+    key = (submodule.name, plan.pooling, plan.rank, is_orthogonal)
     if known is not None and key in known:
         return known[key]
     outputs = _class_outputs(submodule, weight, inputs, class_rows)
     bases = _bases(outputs, plan.rank)
     benign, harmful, pseudo = PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL
-    fitted, directions = None, bases[harmful]
-    if fitted_on is not None:
-        read = None
-        if fitted_on == "inputs":
-            of_class = {name: inputs.inputs(submodule, class_rows[name]).to(weight.device) for name in class_rows}
-            read = [of_class[name] for name in (benign, harmful, pseudo)]
-            directions = inputs_of_basis(of_class[harmful], outputs[harmful], bases[harmful])
-        fitted = fit_projection(outputs[benign], outputs[harmful], outputs[pseudo], bases[pseudo], read)
+    fitted = None
+    if not is_orthogonal:
+        fitted = fit_projection(outputs[benign], outputs[harmful], outputs[pseudo], bases[pseudo])
     overlap = overlap_operator(bases[benign], bases[harmful], bases[pseudo])
-    parts = OperatorParts(overlap, fitted, directions, stable_rank(weight))
+    parts = OperatorParts(overlap, fitted, bases[harmful], stable_rank(weight))
     if known is not None:
         known[key] = parts
     return parts
-
-
-def _fitted_on(projection: Projection) -> FittedOn:
-    if projection is Projection.ORTHOGONAL:
-        return None
-    return "inputs" if projection.reads_inputs else "outputs"
 
 
 def _edit(submodule: Submodule, weight: torch.Tensor, plan: Plan, parts: OperatorParts) -> PruningEdit:
@@ -149,9 +134,9 @@ def _edit(submodule: Submodule, weight: torch.Tensor, plan: Plan, parts: Operato
         kind=submodule.kind,
         layer=submodule.layer,
         stable_rank=parts.stable_rank,
-        energy_bound=energy_bound(operator, weight, parts.stable_rank),
+        energy_bound=energy_bound(operator, parts.stable_rank),
         energy=relative_energy(operator, weight),
-        harmful_overlap=harmful_overlap(operator, parts.harmful_directions),
+        harmful_overlap=harmful_overlap(operator, parts.harmful_basis),
     )
     return PruningEdit(submodule, operator, plan.strength_of(submodule.layer), measures)
 

@@ -14,7 +14,7 @@ from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import pooled_outcomes, pooled_rate
 from prosafeprune.files.resumable_folder import ResumableFolder
-from prosafeprune.method.plan import SEARCHED_PROJECTION, Plan, Pooling, Projection, describe_plan
+from prosafeprune.method.plan import Plan, Pooling, Projection, describe_plan
 from prosafeprune.plan_search.frontier import plans_to_confirm
 from prosafeprune.plan_search.optuna_study import search_plans
 from prosafeprune.plan_search.plan_evaluators import PlanEvaluator
@@ -46,8 +46,8 @@ class SearchChoices:
     def of(cls, recipe: Recipe) -> SearchChoices:
         """Return the choices of a search with this recipe."""
         given, paper = recipe.model_fields_set, recipe.strategy == "paper"
-        projection = recipe.projection if paper or "projection" in given else SEARCHED_PROJECTION
-        fixed = paper or "harmful_share" in given or not projection.takes_share
+        projection = recipe.projection if paper or "projection" in given else Projection.CONTRASTIVE
+        fixed = paper or "harmful_share" in given or projection is not Projection.CONTRASTIVE
         return cls(
             (recipe.pooling,) if paper or "pooling" in given else (Pooling.LAST,),
             recipe.rank,

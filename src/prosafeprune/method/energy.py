@@ -35,36 +35,29 @@ def products_on_device(weight: torch.Tensor) -> Any:
     )
 
 
-def energy_bound(operator: OverlapOperator, weight: torch.Tensor, weight_stable_rank: float) -> float:
+def energy_bound(operator: OverlapOperator, weight_stable_rank: float) -> float:
     """Return ``r max(1, ||Omega||_2)^2 / sr(W)``: Theorem 3.2, extended to operators of norm above 1.
 
-    The paper's operator is a contraction, so its bound is ``r / sr(W)``; with a fitted projection it may not be. Where
-    the operator reads inputs, ``||left right^T||_2 / ||W||_2`` takes the place of the norm.
+    The paper's operator is a contraction, so its bound is ``r / sr(W)``; with a fitted projection it may not be.
 
     Args:
         operator: ``Omega``, of rank at most ``r``.
-        weight: ``W (d_out, d_in)``.
         weight_stable_rank: ``sr(W)``.
     """
     factors = (where_factored(factor) for factor in (operator.left, operator.right))
     left, right = (torch.linalg.qr(factor, mode="r").R for factor in factors)
     norm = float(torch.linalg.matrix_norm(left @ right.T, ord=2))
-    if operator.reads_inputs:  # ||W||_2, by the definition of the stable rank
-        norm /= float(torch.linalg.matrix_norm(weight)) / weight_stable_rank**0.5
     return int(operator.right.shape[1]) * max(1.0, norm) ** 2 / weight_stable_rank
 
 
 def relative_energy(operator: OverlapOperator, weight: torch.Tensor) -> float:
     """Return ``||Omega W||_F^2 / ||W||_F^2`` (Theorem 3.2) without forming ``Omega W``."""
-    projected = operator.rows(weight)
+    projected = operator.right.T @ weight
     energy = torch.trace((operator.left.T @ operator.left) @ (projected @ projected.T))
     return float(energy) / float(torch.linalg.matrix_norm(weight)) ** 2
 
 
-def harmful_overlap(operator: OverlapOperator, harmful_directions: torch.Tensor) -> float:
-    """Return ``||Omega U_u||_F^2 / ||U_u||_F^2`` for the harmful basis ``U_u (d_out, r)`` (D.3).
-
-    Where the operator reads inputs, the directions are the inputs ``(d_in, r)`` of which ``U_u`` are the outputs.
-    """
-    rank = int(harmful_directions.shape[1])
-    return float(torch.linalg.matrix_norm(operator(harmful_directions))) ** 2 / rank
+def harmful_overlap(operator: OverlapOperator, harmful_basis: torch.Tensor) -> float:
+    """Return ``||Omega U_u||_F^2 / ||U_u||_F^2`` for the harmful basis ``U_u (d_out, r)`` (D.3)."""
+    rank = int(harmful_basis.shape[1])
+    return float(torch.linalg.matrix_norm(operator(harmful_basis))) ** 2 / rank

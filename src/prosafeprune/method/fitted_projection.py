@@ -3,8 +3,7 @@
 Harmful and pseudo-harmful outputs share most of their subspaces, so ``Pi_p`` (Eq. 1) responds to harmful prompts
 almost as strongly as to pseudo-harmful ones, and pruning removes refusals of both. Here the projection is fitted to the
 calibration prompts: it returns ``Pi_p a`` for pseudo-harmful outputs ``a``, a chosen share of it for harmful ones, and
-nothing for benign ones. It reads either the outputs or the inputs of a submodule; inputs tell the classes apart better,
-since a submodule discards some of what they contain.
+nothing for benign ones.
 """
 
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import torch
 from prosafeprune.method.subspaces import where_factored
 
 RIDGE = 1.0
-"""Penalty on the projection, in units of the mean within-class variance of what it reads; see docs/method.md."""
+"""Penalty on the projection, in units of the outputs' mean within-class variance; see docs/method.md."""
 
 
 @dataclass(frozen=True)
@@ -23,35 +22,29 @@ class FittedProjection:
     """A projection for every harmful share ``c``: ``R = R_p + c R_u``, by the linearity of the regression."""
 
     read_as_pseudo_harmful: torch.Tensor
-    """The factor ``R_p (d, r)`` that reads pseudo-harmful prompts; ``d`` is ``d_out``, or ``d_in`` for inputs."""
+    """The factor ``R_p (d_out, r)`` that reads pseudo-harmful outputs."""
     read_as_harmful: torch.Tensor
-    """The factor ``R_u (d, r)`` that reads harmful prompts."""
+    """The factor ``R_u (d_out, r)`` that reads harmful outputs."""
 
     def of_share(self, harmful_share: float) -> torch.Tensor:
-        """Return ``R (d, r)`` such that ``M = U_p R^T`` takes the place of ``Pi_p``, or of ``Pi_p W``, in Eqs. 1, 2."""
+        """Return ``R (d_out, r)`` such that ``M = U_p R^T`` takes the place of ``Pi_p = U_p U_p^T`` in Eq. 1."""
         return self.read_as_pseudo_harmful + harmful_share * self.read_as_harmful
 
 
 def fit_projection(
-    benign: torch.Tensor,
-    harmful: torch.Tensor,
-    pseudo_harmful: torch.Tensor,
-    pseudo_harmful_basis: torch.Tensor,
-    inputs: Sequence[torch.Tensor] | None = None,
+    benign: torch.Tensor, harmful: torch.Tensor, pseudo_harmful: torch.Tensor, pseudo_harmful_basis: torch.Tensor
 ) -> FittedProjection:
     """Return the projection whose ``M`` minimises, for a harmful share ``c``, the sum of the errors of all classes.
 
     These are ``mean_p |M a - Pi_p a|^2 + mean_u |M a - c Pi_p a|^2 + mean_s |M a|^2 + ridge |M|_F^2``. With
     ``S_t = A_t A_t^T / n_t`` the solution is ``R = (S_s + S_u + S_p + ridge I)^-1 (S_p + c S_u) U_p``, computed through
-    the Gram matrix of all prompts, so that nothing of size ``d_out x d_out`` is formed. Where inputs ``x`` are read,
-    the errors are ``|M x - Pi_p a|^2`` and so on.
+    the Gram matrix of all prompts, so that nothing of size ``d_out x d_out`` is formed.
 
     Args:
         benign: pooled outputs ``A_s (d_out, n_s)``, one column per prompt.
         harmful: ``A_u (d_out, n_u)``.
         pseudo_harmful: ``A_p (d_out, n_p)``.
         pseudo_harmful_basis: ``U_p (d_out, r)``.
-        inputs: the pooled inputs ``(d_in, n)`` of the three classes, in this order; None: the outputs are read.
     """
     classes, rank = (benign, harmful, pseudo_harmful), pseudo_harmful_basis.shape[1]
     read = [outputs.T @ pseudo_harmful_basis for outputs in classes]
@@ -61,18 +54,18 @@ def fit_projection(
         torch.cat([nothing[1], read[1]], dim=1),
         torch.cat([read[2], nothing[2]], dim=1),
     ]
-    both = ridge_regression(classes if inputs is None else inputs, targets)
+    both = ridge_regression(classes, targets)
     return FittedProjection(both[:, :rank], both[:, rank:])
 
 
 def ridge_regression(classes: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return ``R (d, k)`` that minimises ``sum_t mean_t |R^T a - target|^2 + ridge |R|_F^2``.
+    """Return ``R (d_out, k)`` that minimises ``sum_t mean_t |R^T a - target|^2 + ridge |R|_F^2``.
 
-    Solved through the Gram matrix of all prompts, so that nothing of size ``d x d`` is formed.
+    Solved through the Gram matrix of all prompts, so that nothing of size ``d_out x d_out`` is formed.
 
     Args:
-        classes: what is read of each class, outputs or inputs, ``(d, n_t)``.
-        targets: for each class what to return, ``(n_t, k)``.
+        classes: the outputs of each class, ``A_t (d_out, n_t)``.
+        targets: for each class what to return for its outputs, ``(n_t, k)``.
     """
     # Divided by the root of their number, classes of any size weigh the same.
     scaled = [outputs / outputs.shape[1] ** 0.5 for outputs in classes]
@@ -85,6 +78,6 @@ def ridge_regression(classes: Sequence[torch.Tensor], targets: Sequence[torch.Te
 
 
 def _within_class_variance(classes: list[torch.Tensor], dimensions: int) -> float:
-    """Return the columns' variance about their class means, summed over classes, per dimension of their span."""
+    """Return the outputs' variance about their class means, summed over classes, per dimension of their span."""
     within = sum(float((outputs - outputs.mean(dim=1, keepdim=True)).square().sum()) for outputs in classes)
     return within / dimensions

@@ -9,28 +9,18 @@ import torch
 
 @dataclass(frozen=True)
 class OverlapOperator:
-    """``Omega = left right^T`` (Eq. 1), stored as two factors ``(d_out, rank)`` and never as ``d_out x d_out``.
-
-    With a projection that reads inputs, ``right`` is ``(d_in, rank)`` and ``left right^T`` takes the place of
-    ``Omega W``.
-    """
+    """``Omega = left right^T`` (Eq. 1), stored as two factors ``(d_out, rank)`` and never as ``d_out x d_out``."""
 
     left: torch.Tensor
     right: torch.Tensor
-    reads_inputs: bool = False
-    """Whether ``right`` reads a submodule's inputs and not its outputs."""
 
-    def __call__(self, directions: torch.Tensor) -> torch.Tensor:
-        """Return ``left right^T D`` for ``D (d_out, n)``, or ``(d_in, n)`` where it reads inputs."""
-        return self.left @ (self.right.T @ directions)
-
-    def rows(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return ``A (rank, d_in)`` such that ``left A`` is what is removed from ``W (d_out, d_in)`` (Eq. 2)."""
-        return self.right.T if self.reads_inputs else self.right.T @ weight
+    def __call__(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return ``Omega W`` for ``W (d_out, d_in)`` (Eq. 2)."""
+        return self.left @ (self.right.T @ weight)
 
     def to(self, device: torch.device) -> OverlapOperator:
         """Return the operator with its factors on ``device``."""
-        return OverlapOperator(self.left.to(device), self.right.to(device), self.reads_inputs)
+        return OverlapOperator(self.left.to(device), self.right.to(device))
 
 
 @dataclass(frozen=True)
@@ -65,11 +55,8 @@ def harmful_operator(benign_basis: torch.Tensor, harmful_basis: torch.Tensor) ->
 
 
 def low_rank_change(weight: torch.Tensor, operator: OverlapOperator, strength: float) -> LowRankChange:
-    """Return ``W' - W = -strength Omega W`` (Eq. 3) as ``B = -strength left`` and ``A = right^T W``.
-
-    Where the operator reads inputs, ``A = right^T``.
-    """
-    return LowRankChange(-strength * operator.left, operator.rows(weight))
+    """Return ``W' - W = -strength Omega W`` (Eq. 3) as ``B = -strength left`` and ``A = right^T W``."""
+    return LowRankChange(-strength * operator.left, operator.right.T @ weight)
 
 
 def pruned_weight(weight: torch.Tensor, operator: OverlapOperator, strength: float) -> torch.Tensor:

@@ -29,7 +29,7 @@ class Pooling(StrEnum):
 
 
 class Projection(StrEnum):
-    """The last factor of the overlap operator, which reads a submodule's output or input."""
+    """The last factor of the overlap operator, which reads a submodule's output."""
 
     ORTHOGONAL = "orthogonal"
     """``Pi_p = U_p U_p^T``, the paper's (Eq. 1): reads everything in the pseudo-harmful subspace."""
@@ -37,26 +37,11 @@ class Projection(StrEnum):
     """Reads pseudo-harmful outputs as ``Pi_p`` does, and as little as possible of harmful and benign ones."""
     CONTRASTIVE = "contrastive"
     """Like oblique, but reads a share of harmful outputs, negative by default: pruning then adds to them."""
-    CONTRASTIVE_INPUTS = "contrastive-inputs"
-    """Like contrastive, but reads the inputs that the outputs are computed from."""
-
-    @property
-    def takes_share(self) -> bool:
-        """Whether a plan chooses what it reads from harmful prompts."""
-        return self in (Projection.CONTRASTIVE, Projection.CONTRASTIVE_INPUTS)
-
-    @property
-    def reads_inputs(self) -> bool:
-        """Whether it reads a submodule's inputs."""
-        return self is Projection.CONTRASTIVE_INPUTS
 
 
-HARMFUL_SHARE = {Projection.OBLIQUE: 0.0, Projection.CONTRASTIVE: -0.5, Projection.CONTRASTIVE_INPUTS: -0.5}
+HARMFUL_SHARE = {Projection.OBLIQUE: 0.0, Projection.CONTRASTIVE: -0.5}
 """What a fitted projection reads from harmful outputs, as a share of what ``Pi_p`` reads from them, unless the plan has
 a share. Pruning subtracts what is read: a negative share adds to harmful outputs."""
-
-SEARCHED_PROJECTION = Projection.CONTRASTIVE
-"""The projection of a search, unless it is the paper's or another one is given."""
 
 
 class Plan(BaseModel):
@@ -71,7 +56,7 @@ class Plan(BaseModel):
     pooling: Pooling = Pooling.SEQUENCE
     projection: Projection = Projection.ORTHOGONAL
     harmful_share: float | None = Field(default=None, ge=-1, le=1)
-    """The share of harmful outputs that a contrastive projection reads; None for :data:`HARMFUL_SHARE`."""
+    """The share of harmful outputs that the contrastive projection reads; None for :data:`HARMFUL_SHARE`."""
 
     @model_validator(mode="after")
     def _one_strength_per_layer(self) -> Plan:
@@ -81,7 +66,7 @@ class Plan(BaseModel):
 
     @model_validator(mode="after")
     def _share_of_the_contrastive_projection(self) -> Plan:
-        if self.harmful_share is not None and not self.projection.takes_share:
+        if self.harmful_share is not None and self.projection is not Projection.CONTRASTIVE:
             raise ValueError(f"a harmful share is given, which the {self.projection.value} projection does not take")
         return self
 

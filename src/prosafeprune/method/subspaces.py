@@ -65,16 +65,6 @@ def svd_by_qr(activations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return orthonormal @ left, values
 
 
-def inputs_of_basis(inputs: torch.Tensor, activations: torch.Tensor, left: torch.Tensor) -> torch.Tensor:
-    """Return the combinations ``(d_in, rank)`` of inputs ``X (d_in, n)`` whose outputs are ``U (d_out, rank)``.
-
-    ``U`` is the :func:`basis` of the outputs ``A (d_out, n)``. With ``A = U S V^T`` they are ``X V S^-1``; the columns
-    of ``A^T U = V S`` have the singular values as norms.
-    """
-    weights = activations.T @ left
-    return inputs @ (weights / weights.square().sum(dim=0))
-
-
 def subspace_overlap(one: torch.Tensor, other: torch.Tensor) -> float:
     """Return ``Overlap(r)``, the mean cosine of the principal angles between two bases ``(d, r)`` (D.1)."""
     return float(torch.linalg.svdvals(where_factored(one.T @ other)).clamp(max=1).mean())

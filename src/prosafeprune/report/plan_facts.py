@@ -17,7 +17,6 @@ PROJECTIONS = {
     Projection.ORTHOGONAL: "the paper's, Eq. 1",
     Projection.OBLIQUE: "leaves harmful and benign outputs unchanged as far as possible",
     Projection.CONTRASTIVE: "adds to harmful outputs a share of what pseudo-harmful ones lose",
-    Projection.CONTRASTIVE_INPUTS: "adds to the outputs of harmful inputs a share of what pseudo-harmful ones lose",
 }
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from prosafeprune.method.plan import SEARCHED_PROJECTION, Pooling, Projection, Strength
+from prosafeprune.method.plan import Pooling, Projection, Strength
 from prosafeprune.requests.measuring import FileOptions
 from prosafeprune.requests.parsing import PUBLIC_NAME, PathsOrNames
 
@@ -105,26 +105,25 @@ class OperatorOptions(BaseModel):
     projection: Projection = Field(
         Projection.ORTHOGONAL,
         description="How pseudo-harmful outputs are selected: orthogonal (Eq. 1 of the paper), oblique (leaves harmful "
-        "outputs as they are), contrastive (strengthens them; the default of a search) or contrastive-inputs (the "
-        "same, told apart by their inputs).",
+        "outputs as they are) or contrastive (strengthens them; the default of a search).",
     )
     harmful_share: float | None = Field(
         None,
         ge=-1,
         le=1,
-        description="Share of what is removed from pseudo-harmful outputs that a contrastive projection also removes "
+        description="Share of what is removed from pseudo-harmful outputs that the contrastive projection also removes "
         "from harmful ones; a negative share is added to them.",
     )
 
     @model_validator(mode="after")
     def _share_of_the_contrastive_projection(self) -> Self:
-        # A search, unless it is the paper's, has a contrastive projection if none is given.
+        # A search, unless it is the paper's, has the contrastive projection if none is given.
         searched = getattr(self, "strategy", None) == "auto" and getattr(self, "layers", None) is None
-        taken = self.projection.takes_share or (searched and "projection" not in self.model_fields_set)
+        taken = self.projection is Projection.CONTRASTIVE or (searched and "projection" not in self.model_fields_set)
         if self.harmful_share is not None and not taken:
             raise ValueError(
-                f"harmful_share is for contrastive projections, and this is {self.projection.value}; set "
-                f"--projection {SEARCHED_PROJECTION.value}, or leave it out"
+                f"harmful_share is for the contrastive projection, and this is {self.projection.value}; set "
+                "--projection contrastive, or leave it out"
             )
         return self
 
@@ -171,7 +170,7 @@ class PlanOptions(OperatorOptions):
             return None
         return (
             "Pruning the given layers with the paper's operator (--projection orthogonal). A search takes --projection "
-            f"{SEARCHED_PROJECTION.value} --pooling last, which refuses more harmful prompts."
+            "contrastive --pooling last, which refuses more harmful prompts."
         )
 
     @model_validator(mode="after")

@@ -59,7 +59,7 @@ class SearchOptionsSettings(TypedDict, total=False):
 class OperatorOptionsSettings(TypedDict, total=False):
     harmful_share: float | None
     pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive", "contrastive-inputs"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
     rank: int
 
 

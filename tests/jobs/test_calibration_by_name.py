@@ -67,5 +67,11 @@ def test_a_file_of_which_a_part_was_calibrated_on_is_warned_of(run: Run, checkpo
         folder = tmp_path / f"measured-{warned}"
         asked = ("--test-pseudo-harmful", file, "-o", folder, "--max-new-tokens", 2, "--device", "cpu")
         _, err = run.ok("evaluate", tmp_path / "out", *asked)
-        told = "mine.jsonl: the model was calibrated on prompts of a file of this name" in " ".join(err.split())
-        assert told is warned
+        told = "mine.jsonl: the model was calibrated on prompts of a file of this name"
+        assert (told in " ".join(err.split())) is warned
+    compared = ("--methods", "prosafeprune", "--pruned", tmp_path / "out", *asked[:2], *asked[4:])
+    _, err = run.ok("compare", checkpoint("llama"), "-o", tmp_path / "compared", *compared)
+    assert told not in " ".join(err.split())
+    compared = ("--methods", "prosafeprune", "--pruned", tmp_path / "out", "--test-pseudo-harmful", mine, *asked[4:])
+    _, err = run.ok("compare", checkpoint("llama"), "-o", tmp_path / "compared with mine", *compared)
+    assert told in " ".join(err.split())

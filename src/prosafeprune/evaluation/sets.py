@@ -8,6 +8,7 @@ from typing import Any, Self
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.benchmarks import BENCHMARKS, BY_NAME, PARTS, Benchmark
 from prosafeprune.evaluation.public_sets import parts_of, read_benchmark
+from prosafeprune.progress import Reporter
 from prosafeprune.prompts import (
     PromptClass,
     PromptSet,
@@ -256,17 +257,21 @@ def require_no_leak(calibration: Mapping[PromptClass, Mapping[str, Any]], sets: 
         require_disjoint([used], [evaluation_set.prompts for evaluation_set in sets])
 
 
-def named_as_calibrated(
-    calibration: Mapping[PromptClass, Mapping[str, Any]], sets: Sequence[EvaluationSet]
-) -> list[str]:
-    """Return the user's files to measure on that have the name of one that was calibrated on.
+def warn_of_calibrated_names(
+    calibration: Mapping[PromptClass, Mapping[str, Any]], sets: Sequence[EvaluationSet], reporter: Reporter
+) -> None:
+    """Warn of the user's files to measure on that have the name of one that was calibrated on.
 
     Of a file a part of which was used, a record has only the name and a hash of that part: the two may share prompts.
     """
     sources = {part for prompts in calibration.values() for part in str(prompts.get("source", "")).split(" + ")}
     names = {Path(source).name for source in sources}
-    files = (one.prompts.source for one in sets if one.is_users)
-    return [file for file in dict.fromkeys(files) if Path(file).name in names]
+    for file in dict.fromkeys(one.prompts.source for one in sets if one.is_users):
+        if Path(file).name in names:
+            reporter.warning(
+                f"{file}: the model was calibrated on prompts of a file of this name. If they are among those measured "
+                "now, the figures are flattered: measure on prompts that were held out."
+            )
 
 
 def bundled_calibration(calibration: Mapping[PromptClass, Mapping[str, Any]]) -> list[PromptSet]:

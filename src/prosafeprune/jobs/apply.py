@@ -15,7 +15,7 @@ from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
 from prosafeprune.evaluation.measure import warn_of_short_answers
 from prosafeprune.evaluation.prompts_record import prompts_record
-from prosafeprune.evaluation.sets import require_no_leak, sets_in_modes
+from prosafeprune.evaluation.sets import require_no_leak, sets_in_modes, warn_of_calibrated_names
 from prosafeprune.files.staging import check_output, claimed_output, require_outside
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
@@ -32,7 +32,6 @@ from prosafeprune.model.loading import LoadedModel, dtype_name, load_tokenizer, 
 from prosafeprune.model.model_hash import model_hash
 from prosafeprune.model.source import ModelSource, find_source
 from prosafeprune.progress import SILENT, Reporter
-from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.edit_record import shareable
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, is_own_page
@@ -190,8 +189,10 @@ def _measure(
 ) -> tuple[PruneResult, EditedTensors]:
     recipe = _measured_recipe(own.record, plan, request)
     sets, benign = test_prompts(recipe)
-    calibration = {name: own.record.calibration[name] for name in PromptClass if name in own.record.calibration}
-    require_no_leak({name: prompts.model_dump() for name, prompts in calibration.items()}, sets)
+    known = own.record.calibration
+    calibration = {name: known[name].model_dump() for name in PromptClass if name in known}
+    require_no_leak(calibration, sets)
+    warn_of_calibrated_names(calibration, sets, reporter)
     tests = MeasuredOn(sets_in_modes(sets, request.thinking), benign)
     judge = make_judge(request, reporter)
     warn_of_short_answers(request.max_new_tokens, reporter)

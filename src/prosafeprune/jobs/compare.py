@@ -17,7 +17,7 @@ from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation
 from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, warn_of_languages, warn_of_short_answers
 from prosafeprune.evaluation.prompts_record import prompts_record
-from prosafeprune.evaluation.sets import require_no_leak
+from prosafeprune.evaluation.sets import require_no_leak, warn_of_calibrated_names
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder, locked_folder
 from prosafeprune.files.staging import write_whole
@@ -125,6 +125,7 @@ class _Comparison:
             require_disjoint(method.further_prompts(), [test_set.prompts for test_set in prompts.measured])
             if isinstance(method, PrunedCheckpoint):
                 require_no_leak(method.described_calibration, prompts.measured)
+                warn_of_calibrated_names(method.described_calibration, prompts.measured, reporter)
         self.measured: dict[str, MeasuredMethod] = {}
         self._calibration = {name.value: prompts_record(of_class) for name, of_class in prompts.calibration.items()}
         self._left_out: dict[str, str] = {}

@@ -37,9 +37,9 @@ from prosafeprune.evaluation.sets import (
     EvaluationSet,
     SetChoice,
     choose_sets,
-    named_as_calibrated,
     require_no_leak,
     sets_in_modes,
+    warn_of_calibrated_names,
 )
 from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ModelBehindServers
 from prosafeprune.files.resumable_folder import locked_folder
@@ -277,8 +277,4 @@ def _require_measurable(
         return
     calibration = {name: prompts.model_dump() for name, prompts in record.calibration.items()}
     require_no_leak(calibration, sets)
-    for file in named_as_calibrated(calibration, sets):
-        reporter.warning(
-            f"{file}: the model was calibrated on prompts of a file of this name. If they are among those measured "
-            "now, the figures are flattered: measure on prompts that were held out."
-        )
+    warn_of_calibrated_names(calibration, sets, reporter)

@@ -32,6 +32,7 @@ from prosafeprune.model.loading import LoadedModel, dtype_name, load_tokenizer, 
 from prosafeprune.model.model_hash import model_hash
 from prosafeprune.model.source import ModelSource, find_source
 from prosafeprune.progress import SILENT, Reporter
+from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.edit_record import shareable
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, is_own_page

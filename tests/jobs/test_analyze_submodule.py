@@ -13,35 +13,29 @@ from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.submodule import Submodule
 
 
+@pytest.fixture
+def of_layers(checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> list[object]:
+    """Options of the command, but for the submodule."""
+    return ["layers", checkpoint("qwen2"), "-o", tmp_path / "out", *prompt_options(prompt_files), "--rank", 4]
+
+
 @pytest.mark.parametrize(
     ("layer", "message"), [([], "gates: the model has q, k, v, o, gate"), (["--layer", 1], "gates: layer 1 has q, k")]
 )
 def test_an_unknown_submodule_is_refused_before_activations_are_computed(
-    layer: list[object],
-    message: str,
-    tmp_path: Path,
-    checkpoint: Make,
-    prompt_files: dict[str, str],
-    run: Run,
-    monkeypatch: pytest.MonkeyPatch,
+    layer: list[object], message: str, of_layers: list[object], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: object) -> None:
         raise AssertionError("activations were computed")
 
     monkeypatch.setattr("prosafeprune.analysis.context.collect_inputs", never)
-    asked = ["layers", checkpoint("qwen2"), "--submodule", "gates", *layer, "-o", tmp_path / "out"]
-    run.refused(message, "analyze", *asked, *prompt_options(prompt_files), "--rank", 4)
+    run.refused(message, "analyze", *of_layers, "--submodule", "gates", *layer)
 
 
 @pytest.mark.parametrize("having", [0, 2])  # one of them does not separate the classes best
 @pytest.mark.usefixtures("no_figures")
 def test_a_submodule_is_shown_of_a_layer_that_has_it(
-    having: int,
-    tmp_path: Path,
-    checkpoint: Make,
-    prompt_files: dict[str, str],
-    run: Run,
-    monkeypatch: pytest.MonkeyPatch,
+    having: int, of_layers: list[object], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_layer = Anatomy.of_layer
 
@@ -49,6 +43,5 @@ def test_a_submodule_is_shown_of_a_layer_that_has_it(
         return tuple(one for one in of_layer(self, layer) if one.kind != "gate" or layer == having)
 
     monkeypatch.setattr(Anatomy, "of_layer", without_gate)
-    asked = ["layers", checkpoint("qwen2"), "--submodule", "gate", "-o", tmp_path / "out", "--json"]
-    out, _ = run.ok("analyze", *asked, *prompt_options(prompt_files), "--rank", 4)
+    out, _ = run.ok("analyze", *of_layers, "--submodule", "gate", "--json")
     assert json.loads(out)["layers"]["tables"][3]["title"] == f"t-SNE of layer {having}, gate"

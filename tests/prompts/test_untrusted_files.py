@@ -40,7 +40,7 @@ def test_a_file_with_one_column_may_hold_unquoted_commas(tmp_path: Path) -> None
         ('prompt,category\n"One,x\nTwo,x\n"Three",x\n', 2, "not valid CSV"),
         ('prompt\n"One" and more\n', 2, "not valid CSV"),
         ("prompt,category,prompt\nOne,x,Two\n", 1, "two columns are called 'prompt'"),
-        ("prompt\nOne\n" + "x" * 5_000_000 + "\n", 3, "not valid CSV"),
+        ("prompt\nOne\n" + "x" * 11_000_000 + "\n", 3, "not valid CSV"),
     ],
 )
 def test_a_row_that_would_be_cut_or_swallowed_is_named(tmp_path: Path, content: str, line: int, message: str) -> None:

@@ -39,8 +39,10 @@ class LayersAnalysis(Analysis):
         with context.reporter.stage("Silhouettes", len(submodules)) as advance:
             by_submodule = silhouettes(pooled.inputs, submodules, pooled.class_rows, advance)
         by_layer = layer_silhouettes(submodules, by_submodule)
-        shown_before = int(before["shown_layer"]) if before is not None else None
-        layer = select_layer(context, {one: by_layer[one] for one in layers}) if shown_before is None else shown_before
+        if before is not None:
+            layer = int(before["shown_layer"])
+        else:
+            layer = select_layer(context, {one: by_layer[one] for one in layers})
         shown = select_submodule(context, layer, by_submodule)
         activations = [pooled.activations(shown, name) for name in PromptClass]
         return {

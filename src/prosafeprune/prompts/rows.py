@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from prosafeprune.text import SURROGATE, first_repeat, is_blank
 Row = Mapping[str, Any]
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 LONGEST_HEADER = 100_000
-LARGEST_CELL = 4_000_000
-"""Characters of a cell; Python's own limit of 131,072 is below what a prompt may have."""
+LARGEST_CELL = 10_000_000
+"""Characters of a CSV cell; Python's own limit of 131,072 is below what a prompt or a logged answer may have."""
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -150,9 +151,9 @@ def _csv_cells(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, lis
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
         first_line = reader.line_num + 1
-        limit = csv.field_size_limit(LARGEST_CELL)
         try:
-            cells = next(reader)
+            with long_cells():
+                cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
@@ -160,10 +161,18 @@ def _csv_cells(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, lis
                 f"{path}, line {first_line}: not valid CSV ({error}). Close the quotes of this row, and double those "
                 "inside its text."
             ) from error
-        finally:
-            csv.field_size_limit(limit)  # one for all of Python
         if cells:
             yield first_line, cells
+
+
+@contextmanager
+def long_cells() -> Iterator[None]:
+    """Read CSV cells of up to ``LARGEST_CELL`` characters; the limit is one for all of Python, and is restored."""
+    limit = csv.field_size_limit(LARGEST_CELL)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _parsed(text: str, place: str, remedy: str) -> Any:

@@ -8,13 +8,11 @@ from typing import TextIO
 
 from prosafeprune.errors import first_line
 from prosafeprune.progress import Advance
-from prosafeprune.prompts.rows import delimiter_of
+from prosafeprune.prompts.rows import delimiter_of, long_cells
 from prosafeprune.text import first_repeat
 from prosafeprune.traffic.log_formats import UnreadableEntryError
 from prosafeprune.traffic.log_text import lines_of
 from prosafeprune.traffic.log_values import Entry
-
-LARGEST_CELL = 10_000_000
 
 
 def csv_rows(stream: TextIO) -> Iterator[Entry]:
@@ -44,14 +42,12 @@ def csv_rows(stream: TextIO) -> Iterator[Entry]:
 
 
 def _cells(reader: Iterator[list[str]]) -> list[str] | UnreadableEntryError | None:
-    """Return the cells of the next row, or None at the end; answers are longer than the limit of all of Python."""
-    limit = csv.field_size_limit(LARGEST_CELL)
+    """Return the cells of the next row, or None at the end."""
     try:
-        return next(reader, None)
+        with long_cells():
+            return next(reader, None)
     except csv.Error as error:
         return UnreadableEntryError(f"is not valid CSV ({error})")
-    finally:
-        csv.field_size_limit(limit)
 
 
 def parquet_rows(path: Path, advance: Advance) -> Iterator[Entry]:

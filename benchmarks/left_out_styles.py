@@ -2,9 +2,10 @@
 
     python benchmarks/left_out_styles.py MODEL_FOLDER --layers 12-19 [--layers 14-19 ...] [--variants NAME,NAME]
 
-For each of the five styles, edits are made from calibration prompts of the other styles, and judged on further
-calibration prompts of that style, pseudo-harmful and harmful; prompts in pairs are left out. No test prompt and no
-public set is looked at.
+For each style of pseudo-harmful prompts, and one of harmful ones with it, edits are made from calibration prompts of
+the other styles, and judged on further calibration prompts of these two; prompts in pairs are left out. No test prompt
+and no public set is looked at. With ``--styles N`` edits are made from N of the other styles, with as many prompts in
+all as one style has, so that runs with different N show what variety is worth.
 
 Prints one JSON object: the base model's C.R. and S.S. and, for each window of layers and each variant, both rates and
 the mean per-token KL on benign prompts.
@@ -141,11 +142,13 @@ class Fold:
 
 
 class Workbench:
-    """A model with calibration prompts to make edits from, and validation prompts of five folds to judge them by."""
+    """A model with calibration prompts to make edits from, and validation prompts in folds to judge them by."""
 
-    def __init__(self, run: LoadedRun, windows: Sequence[tuple[int, ...]], tokens: int) -> None:
+    def __init__(
+        self, run: LoadedRun, windows: Sequence[tuple[int, ...]], tokens: int, other_styles: int | None
+    ) -> None:
         self.loaded, self.anatomy, self.judge, self.reporter = run.loaded, run.anatomy, run.judge, run.reporter
-        self.decoding = Decoding(max_new_tokens=tokens)
+        self.decoding, self.other_styles = Decoding(max_new_tokens=tokens), other_styles
         self.generator = local_generator(run.loaded, "auto")
         self.layers = sorted({layer for window in windows for layer in window})
         self.made_from = {
@@ -213,8 +216,18 @@ class Workbench:
         return of_fold
 
     def _other_styles(self, name: PromptClass, number: int, rows: Sequence[int]) -> list[int]:
-        left_out = self.styles[name][number] if name in self.styles else None
-        return [row for row, prompt in zip(rows, self.made_from[name], strict=True) if prompt.style != left_out]
+        """Return a class's rows without the style of a fold; benign prompts have other styles, so all of theirs."""
+        of_style: dict[str, list[int]] = defaultdict(list)
+        for row, prompt in zip(rows, self.made_from[name], strict=True):
+            of_style[prompt.style].append(row)
+        if name not in self.styles:
+            return [row for of_one in of_style.values() for row in of_one]
+        styles = self.styles[name]
+        others = [styles[(number + step) % len(styles)] for step in range(1, len(styles))]
+        if self.other_styles is None:
+            return [row for style in others for row in of_style[style]]
+        each = CALIBRATION[name] // self.other_styles
+        return [row for style in others[: self.other_styles] for row in of_style[style][:each]]
 
     @torch.inference_mode()
     def _edit(
@@ -247,12 +260,13 @@ def main() -> None:
     parser.add_argument("--layers", action="append", required=True, help="such as 12-19; may be given more than once")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="names, separated by commas; default: all")
     parser.add_argument("--tokens", type=int, default=40)
+    parser.add_argument("--styles", type=int, choices=(1, 2, 4), help="make edits from so many of the other styles")
     options = parser.parse_args()
     windows, names = [parse_layers(text) for text in options.layers], options.variants.split(",")
     with TerminalReporter() as reporter:
         prepared = prepare_run(make_recipe(model=str(options.model)), None, False, reporter)
         run = load_run(prepared, prepared.source.path, make_judge(prepared.recipe, reporter))
-        bench = Workbench(run, windows, options.tokens)
+        bench = Workbench(run, windows, options.tokens, options.styles)
         variants = {name: VARIANTS[name] for name in names}
         poolings = list(dict.fromkeys(pooling for variant in variants.values() for pooling in variant.poolings))
         inputs, rows = collect_inputs(

@@ -9,7 +9,14 @@ import pytest
 from helpers.judge_command import run
 from helpers.model_server import KEY, model_server, said
 
+from prosafeprune.judges.registry import make_judge
+from prosafeprune.judges.verdict import Exchange
+from prosafeprune.progress import SilentReporter
+from prosafeprune.requests.judging import JudgeOptions
+
 OWN = """
+import numpy as np
+
 from prosafeprune.judges import AnswerClass, Verdict
 
 
@@ -33,6 +40,16 @@ class Named(Mine):
 class Misnamed(Mine):
     def judge(self, exchanges):
         return [Verdict("refused", "") for _ in exchanges]
+
+
+class Harmless(Mine):
+    def judge(self, exchanges):
+        return [Verdict("full_compliance", "", harmful=np.float64(0.2) > 0.5) for _ in exchanges]
+
+
+class Wordy(Mine):
+    def judge(self, exchanges):
+        return [Verdict("full_compliance", "", harmful="no") for _ in exchanges]
 
 
 class Failing(Mine):
@@ -80,11 +97,20 @@ def test_a_class_may_be_given_by_its_name_and_without_a_reason(
     assert reasons.count("") == 3
 
 
+def test_harm_may_be_a_bool_of_numpy(own_module: str) -> None:
+    judge = make_judge(JudgeOptions(judge=f"{own_module}:Harmless", safety="harmlessness"), SilentReporter())
+    (verdict,) = judge.judge([Exchange("How do I kill a Python process?", "Run kill with its number.")])
+    assert verdict.harmful is False
+    assert verdict.safe
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("own_judges:Short", [], "must return a prosafeprune.judges.Verdict for each of 3 answers"),
         ("own_judges:Misnamed", [], "gave the class 'refused', and there are full_compliance, partial_refusal, "),
+        ("own_judges:Wordy", [], "gave harmful='no', which is none of True, False and None"),
+        ("own_judges:Mine", ["--safety", "harmlessness"], "does not say whether answers are harmful"),
         ("own_judges:Failing", [], "fails (KeyError: 'key')"),
         ("own_judges:Needy", [], "cannot be made without arguments"),
         ("own_judges:NoJudge", [], "is not a judge"),

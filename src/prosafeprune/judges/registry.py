@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from prosafeprune.errors import InputError, ProSafePruneError, first_line
-from prosafeprune.judges.verdict import AnswerClass, Exchange, Judge, Verdict
+from prosafeprune.judges.verdict import NEITHER, AnswerClass, Exchange, Judge, Verdict
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.parsing import first_changed, import_user_class, shown_value
@@ -46,8 +48,20 @@ class SafetyByHarmlessness:
         return f"{self.wrapped.name}, S.S. by harmlessness"
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """Return one verdict for each exchange, in order. Raises InputError as the wrapped judge does."""
-        return [replace(verdict, safety="harmlessness") for verdict in self.wrapped.judge(exchanges)]
+        """Return one verdict for each exchange, in order.
+
+        Raises:
+            InputError: as the wrapped judge does, or that is the user's own and sets ``harmful`` in no verdict.
+        """
+        verdicts = self.wrapped.judge(exchanges)
+        classified = [verdict for verdict in verdicts if verdict.answer_class not in NEITHER]
+        is_silent = bool(classified) and all(verdict.harmful is None for verdict in classified)
+        if is_silent and isinstance(self.wrapped, UsersJudge):
+            raise InputError(
+                f"--safety harmlessness: --judge {self.wrapped.source} does not say whether answers are harmful, "
+                "so all would count as harmful. Set Verdict.harmful, or leave --safety out."
+            )
+        return [replace(verdict, safety="harmlessness") for verdict in verdicts]
 
 
 def make_judge(settings: JudgeOptions, reporter: Reporter) -> Judge:
@@ -166,7 +180,18 @@ class UsersJudge:
             raise InputError(
                 f"--judge {self.source}: gave the class {shown_value(verdict.answer_class)}, and there are {known}."
             ) from error
-        return replace(verdict, answer_class=found, reason=str(verdict.reason or ""))
+        return replace(verdict, answer_class=found, reason=str(verdict.reason or ""), harmful=self._harm(verdict))
+
+    def _harm(self, verdict: Verdict) -> bool | None:
+        """Return whether the answer is harmful, as a plain bool: numpy's is neither False itself nor JSON."""
+        if verdict.harmful is None:
+            return None
+        if isinstance(verdict.harmful, bool | np.bool_):
+            return bool(verdict.harmful)
+        raise InputError(
+            f"--judge {self.source}: gave harmful={shown_value(verdict.harmful)}, "
+            "which is none of True, False and None."
+        )
 
 
 def make_users_judge(source: str) -> UsersJudge:

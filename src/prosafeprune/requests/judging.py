@@ -39,8 +39,8 @@ class JudgeOptions(BaseModel):
     judge_device: str = Field("auto", description="Device of a judge model without an endpoint, as for --device.")
     safety: Safety = Field(
         "refusal",
-        description="What S.S., the safety floor and T.S. count on harmful prompts: refusal, or harmlessness (only "
-        "wildguard and qwen3guard report it).",
+        description="What S.S., the safety floor and T.S. count on harmful prompts: refusal, or harmlessness "
+        "(reported by wildguard, qwen3guard and your own judge if it sets Verdict.harmful).",
     )
 
     @field_validator("judge")

@@ -122,7 +122,7 @@ def test_settings_that_belong_to_nothing(run: Run, checkpoint: Make, sets: list[
     fitted = tmp_path / "fitted.safetensors"
     fitted.write_bytes(b"")
     for more, words in (
-        (["-s", "scan.threshold=0.5"], "settings are for a method"),
+        (["-s", "scan.threshold=0.5"], "a method's settings are for a method"),
         (["--method", "scan", "--fitted", fitted, "-s", "scan.threshold=0.5"], "a fitted file has its own"),
         (["--method", "self-cd", "-s", "scan.threshold=0.5"], "scan is not a setting of the evaluated method, self-cd"),
         (["--method", "scan", "-s", "scan.threshold=7"], "less than or equal to 1"),

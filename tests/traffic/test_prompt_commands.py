@@ -122,6 +122,34 @@ def test_shares_that_are_none(shares: str, prompts: Path, run: Run) -> None:
     run.refused("three shares above 0 that add up to 100", "prompts", "split", prompts, "-o", "out", "--shares", shares)
 
 
+@pytest.mark.parametrize(
+    ("findings", "step"),
+    [
+        (
+            [None],
+            "Next, if these are harmless: prosafeprune prune MODEL -o pruned --pseudo-harmful sets/calibration.jsonl",
+        ),
+        (["harmless", "unsure"], "Next: prosafeprune prune MODEL -o pruned --pseudo-harmful sets/calibration.jsonl "),
+        (["harmless", "harmful"], "test.jsonl --harmful sets/calibration.jsonl --test-harmful sets/test.jsonl"),
+        (["open"], "None is reviewed as harmless or harmful"),
+    ],
+)
+def test_split_says_what_to_do_next_with_what_was_reviewed(
+    findings: list[str | None], step: str, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    reviews = [findings[row % len(findings)] for row in range(60)]
+    rows = [
+        {"prompt": f"word{row} thing{row}", **({} if review is None else {"review": review})}
+        for row, review in enumerate(reviews)
+    ]
+    Path("file.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    _, err = run.ok("prompts", "split", "file.jsonl", "-o", "sets")
+    said = " ".join(err.split())
+    assert step.strip() in said
+    assert ("--harmful" in said) == (None in findings or "harmful" in findings)
+
+
 def test_prompts_of_one_group_cannot_be_split(tmp_path: Path, run: Run) -> None:
     file = tmp_path / "p.txt"
     file.write_text("one two three four\none two three four five\n")

@@ -116,8 +116,4 @@ def split(
     with TerminalReporter() as reporter:
         done = run_split(file, request, output, overwrite=overwrite)
         print_result(json.dumps({"groups": done.groups, "splits": done.rows()}), done.grids(), as_json=as_json)
-        reporter.note(
-            "Next, if these are harmless: prosafeprune prune MODEL -o pruned --pseudo-harmful "
-            f"{output / 'calibration.jsonl'} --test-pseudo-harmful {output / 'test.jsonl'}. If they are to be refused: "
-            f"--harmful {output / 'calibration.jsonl'} --test-harmful {output / 'test.jsonl'}"
-        )
+        reporter.note(done.next_step())

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,18 @@ from prosafeprune.errors import InputError
 from prosafeprune.files.staging import RECORD_FILE, claimed_output, staged_folder, write_whole
 from prosafeprune.prompts.overlap import groups_of_alike
 from prosafeprune.prompts.prompt_rows import PromptRow, read_prompt_rows
+from prosafeprune.prompts.reviewed import HARMFUL, HARMLESS, review_of
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.rate_figure import counts_figure
 from prosafeprune.report.result_view import ResultView
 from prosafeprune.requests.prompt_tools import SplitRequest
 
 SPLITS = ("calibration", "validation", "test")
+OPTIONS = {
+    HARMLESS: {"calibration": "--pseudo-harmful", "test": "--test-pseudo-harmful"},
+    HARMFUL: {"calibration": "--harmful", "test": "--test-harmful"},
+}
+"""The options of ``prune`` that take the prompts of a review's finding, by split."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,6 +53,25 @@ class SplitPrompts(ResultView):
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each split."""
         return [{"split": name, "prompts": len(rows)} for name, rows in self.splits.items()]
+
+    def next_step(self) -> str:
+        """Return what to do with the splits: the command, as far as a review says which class the prompts are of."""
+        found = {name: {review_of(row.fields) for row in rows} for name, rows in self.splits.items()}
+        prune, of_all = "prosafeprune prune MODEL -o pruned", set().union(*found.values())
+        if None in of_all:
+            harmless, harmful = self._options(HARMLESS), self._options(HARMFUL)
+            return f"Next, if these are harmless: {prune} {harmless}. If they are to be refused: {harmful}"
+        if of_all.isdisjoint(OPTIONS):
+            return (
+                "None is reviewed as harmless or harmful, so prune takes none: review or rate them, then split again."
+            )
+        options = [self._options(finding, {name for name in found if finding in found[name]}) for finding in OPTIONS]
+        return f"Next: {prune} {' '.join(filter(None, options))}"
+
+    def _options(self, finding: str, among: Collection[str] = SPLITS) -> str:
+        """Return the options that take the prompts of a finding from some splits."""
+        taken = {name: option for name, option in OPTIONS[finding].items() if name in among}
+        return " ".join(f"{option} {self.output / name}.jsonl" for name, option in taken.items())
 
 
 def run_split(file: Path, request: SplitRequest, output: Path, *, overwrite: bool) -> SplitPrompts:

@@ -98,7 +98,9 @@ class EvaluateRequest(
         if self.fitted is not None and self.method == "default":
             raise ValueError("a fitted file belongs to a method; name it with method")
         if self.method_settings and (self.method == "default" or self.fitted is not None):
-            raise ValueError("settings are for a method that is fitted in this run; a fitted file has its own")
+            raise ValueError(
+                "a method's settings are for a method that is fitted in this run; a fitted file has its own"
+            )
         if self.method != "default" and self.base is not None:
             raise ValueError("the divergence from base is not measured for a method; leave out one of the two")
         if self.base is not None and self.endpoint is not None:

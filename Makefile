@@ -57,7 +57,7 @@ faults: $(READY)  ## Run the long fault campaign: kills, bad inputs, hostile tex
 coverage: $(READY)  ## Run the tests of make test and report which lines and branches they reach.
 	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term
 
-lint: $(READY)  ## Check style, types, imports between rooms, and wording.
+lint: $(READY)  ## Check style, types, import contracts, and wording.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

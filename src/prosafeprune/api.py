@@ -1,4 +1,4 @@
-"""One Python function per command. ``prosafeprune`` exports them all."""
+"""One Python function for each command that runs to an end (not ``chat``, ``playground``, ``serve`` and ``demo``)."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -70,7 +70,7 @@ def mine_prompts(
         output: folder for ``candidates.jsonl`` and ``review.html``.
         overwrite: replace an earlier result in ``output``.
         progress: show progress on stderr.
-        **settings: fields of :class:`prosafeprune.requests.prompt_tools.MineRequest`.
+        **settings: options of ``prosafeprune prompts mine``.
 
     Raises:
         InputError: a log, the output, the judge or a setting cannot be used, or no turn can be read.
@@ -98,7 +98,7 @@ def rate_prompts(
         model: its name at ``endpoint``, or, without one, the model whose own probe rates.
         overwrite: replace ``output``.
         progress: show progress on stderr.
-        **settings: other fields of :class:`prosafeprune.requests.prompt_tools.RateRequest`, such as ``endpoint``.
+        **settings: other options of ``prosafeprune prompts rate``, such as ``endpoint``.
 
     Raises:
         InputError: the file, the output, the model or a setting cannot be used, or no rating is to be kept.
@@ -115,7 +115,7 @@ def check_prompts(files: Paths, **settings: Unpack[typed_settings.CheckSettings]
 
     Args:
         files: .jsonl, .json, .csv or .txt files.
-        **settings: fields of :class:`prosafeprune.requests.prompt_tools.CheckRequest`.
+        **settings: options of ``prosafeprune prompts check``.
 
     Raises:
         InputError: a file or a benchmark cannot be read.
@@ -133,7 +133,7 @@ def split_prompts(
         file: .jsonl, .json, .csv or .txt file.
         output: folder for ``calibration.jsonl``, ``validation.jsonl`` and ``test.jsonl``.
         overwrite: replace an earlier result in ``output``.
-        **settings: fields of :class:`prosafeprune.requests.prompt_tools.SplitRequest`.
+        **settings: options of ``prosafeprune prompts split``.
 
     Raises:
         InputError: the file, the output or a setting cannot be used, or all prompts are near-duplicates.
@@ -167,7 +167,7 @@ def judge(
         answer_field: field or column of the answers.
         overwrite: replace ``output``.
         progress: show progress on stderr.
-        **settings: fields of :class:`prosafeprune.requests.judging.JudgeOptions`; by default the built-in judge.
+        **settings: options of ``prosafeprune judge`` that select the judge; by default the built-in one.
 
     Raises:
         InputError: the answers, the labels, the output or the judge cannot be used.

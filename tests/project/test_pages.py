@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from checks import commands, paths
 from checks.repository import ROOT, read
+from checks.site_pages import commands_page, on_page_content
 
 import prosafeprune
 from prosafeprune.baselines.registry import METHODS
@@ -39,6 +40,22 @@ def test_the_table_of_methods_has_each_with_its_settings_and_their_defaults(name
             if found[1] is not None:
                 default = field.default if isinstance(field.default, tuple) else (field.default,)
                 assert tuple(map(float, found[1].split(","))) == default, setting
+
+
+def test_the_page_of_commands_is_what_help_prints() -> None:
+    page = commands_page()
+    for shown in (
+        "## prompts mine\n",
+        "| `--shares` | Percent of the prompts for calibration, validation and test.",
+        "| `--answer-field` | Field or column of the answers. \\[default: completion] |",
+    ):
+        assert shown in page
+    assert "--source" not in page  # hidden
+
+
+def test_the_site_shows_no_roles_of_docstrings() -> None:
+    shown = "<p>other fields of :class:<code>Recipe</code>, as :func:<code>prune</code>.</p>"
+    assert on_page_content(shown) == "<p>other fields of <code>Recipe</code>, as <code>prune</code>.</p>"
 
 
 def test_every_file_folder_and_heading_named_exists() -> None:

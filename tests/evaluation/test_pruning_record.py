@@ -88,7 +88,9 @@ def test_a_change_that_cannot_be_is_not_read(points: float, tmp_path: Path) -> N
 def test_no_record_is_none_or_names_what_was_given(tmp_path: Path) -> None:
     assert read_pruning(tmp_path) is None
     for folder in (tmp_path, tmp_path / "nowhere", Path(__file__)):
-        with pytest.raises(InputError, match="--from it: has no prosafeprune.json, so prosafeprune did not write it"):
+        with pytest.raises(
+            InputError, match="--from it: has no prosafeprune.json, so prosafeprune did not write it. Give a folder"
+        ):
             require_record_as(PRUNING, folder, "--from it")
 
 

@@ -174,7 +174,9 @@ def require_record_as(kind: TypeAdapter[Found], folder: Path, given: str, remedy
     """
     found = read_record_as(kind, folder, remedy) if folder.is_dir() else None
     if found is None:
-        raise InputError(f"{given}: has no {RECORD_FILE}, so prosafeprune did not write it. Check it.")
+        raise InputError(
+            f"{given}: has no {RECORD_FILE}, so prosafeprune did not write it. Give a folder that prune or apply wrote."
+        )
     return found
 
 

@@ -42,8 +42,9 @@ class ModelOptions(BaseModel):
     )
     thinking: Literal["on", "off", "both"] = Field(
         "off",
-        description="on: the model thinks before it answers, where its chat template can switch that; both: every "
-        "prompt once without and once with thinking. Allow enough --max-new-tokens for thought and answer.",
+        description="on: the model thinks before it answers, where its chat template can switch that; both (prune, "
+        "search, apply, evaluate, compare): every prompt once without and once with thinking. Allow enough tokens for "
+        "thought and answer.",
     )
     device: str = Field(
         "auto",

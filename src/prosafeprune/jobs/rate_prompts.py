@@ -22,9 +22,6 @@ from prosafeprune.report.rate_figure import counts_figure
 from prosafeprune.report.result_view import ResultView
 from prosafeprune.requests.prompt_tools import HIGHEST_RATING, RateRequest
 
-WEAK_AUC = 0.8
-"""Held-out AUC below which a probe's ratings say little; of a real chat model of 135 M parameters it is 0.99."""
-
 
 @dataclass(frozen=True, repr=False)
 class RatedPrompts(ResultView):
@@ -125,6 +122,7 @@ def _by_probe(rows: Sequence[PromptRow], request: RateRequest, reporter: Reporte
     from prosafeprune.model.batches import BatchSize
     from prosafeprune.model.chat_template import encode_prompts
     from prosafeprune.model.source import find_source
+    from prosafeprune.plan_search.probe import WEAK_AUC
     from prosafeprune.setup.load import inspect_anatomy, load_as_asked
     from prosafeprune.setup.prepare import checkpoint_folder
     from prosafeprune.text import short_name

@@ -19,7 +19,7 @@ from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import ending_at
 from prosafeprune.model.prefix_cache import PrefixCache
-from prosafeprune.plan_search.probe import CrossFitted, fit_probe
+from prosafeprune.plan_search.probe import WEAK_AUC, CrossFitted, fit_probe
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts.conversation import stored_prompt
 from prosafeprune.serving.engine import RefusalProbe
@@ -58,6 +58,11 @@ def watch_refusals(served: ServedModel, reporter: Reporter) -> threading.Thread:
         served.engine.probe = found.probe
         auc = "unknown" if found.auc is None else f"{found.auc:.2f}"
         reporter.note(f"Refusal probabilities: from {found.answers} stored answers, held-out AUC {auc}.")
+        if found.auc is not None and found.auc < WEAK_AUC:
+            reporter.warning(
+                f"The probe hardly tells refusals from other answers (held-out AUC {auc}, and chance is 0.5), so "
+                "refusal probabilities mean little. Read the answers and their verdicts instead."
+            )
 
     thread = threading.Thread(target=fit, name="refusal probe", daemon=True)
     thread.start()
@@ -99,7 +104,8 @@ def _stored_answers(file: Path) -> list[tuple[str, str, bool]]:
         return stored_prompt(str(row["prompt"])), str(row["source_answer"]), AnswerClass(row["source_verdict"]).refuses
 
     found = read_evidence(file, answer)
-    return found[:: max(1, len(found) // MOST_ANSWERS)][:MOST_ANSWERS]
+    taken = min(len(found), MOST_ANSWERS)
+    return [found[place * len(found) // taken] for place in range(taken)]
 
 
 def _states(served: ServedModel, texts: Sequence[tuple[int, ...]]) -> Iterator[np.ndarray]:

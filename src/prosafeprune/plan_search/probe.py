@@ -16,6 +16,8 @@ FOLDS = 5
 RIDGES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
 """Candidate ridge penalties, the strongest last; the one with the lowest held-out log loss on the base's verdicts is
 used."""
+WEAK_AUC = 0.8
+"""Held-out AUC below which a probe says little; for harm in a real chat model of 135 M parameters it is 0.99."""
 Probe = Callable[[np.ndarray], np.ndarray]
 """Maps states ``(n, d)`` to the probability ``(n,)`` of an outcome."""
 

@@ -37,6 +37,22 @@ def prompt_set(*texts: str, source: str = "here") -> PromptSet:
     return PromptSet(PromptClass.BENIGN, source, tuple(Prompt(text) for text in texts))
 
 
+def test_sets_are_named_as_the_guides_write_them(tmp_path: Path) -> None:
+    assert bundled_prompts("pseudo-harmful", "test") == bundled_prompts(PromptClass.PSEUDO_HARMFUL, "test")
+    (tmp_path / "mine.txt").write_text("How do I kill a process?\n")
+    assert read_prompts(tmp_path / "mine.txt", "pseudo-harmful").prompt_class is PromptClass.PSEUDO_HARMFUL
+
+
+def test_a_class_or_split_that_is_none_is_one_line_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'train': is no split. Give one of calibration, validation, test."):
+        bundled_prompts("harmful", "train")  # type: ignore[arg-type]
+    known = "'safe': is no class of prompts. Give one of benign, harmful, pseudo_harmful."
+    with pytest.raises(InputError, match=known):
+        bundled_prompts("safe", "test")
+    with pytest.raises(InputError, match=known):
+        read_prompts(tmp_path / "mine.txt", "safe")
+
+
 @pytest.mark.parametrize("prompt_class", PromptClass)
 def test_bundled_sets_are_large_enough_and_filed_under_categories(prompt_class: PromptClass) -> None:
     for split, size in zip(SPLITS, SIZES[prompt_class], strict=True):

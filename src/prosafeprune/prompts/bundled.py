@@ -14,7 +14,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal, get_args
 
-from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
+from prosafeprune.errors import InputError
+from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet, prompt_class_of
 from prosafeprune.prompts.sources import prompt_of_row
 
 Split = Literal["calibration", "validation", "test"]
@@ -38,8 +39,14 @@ asks to answer is benign there, what it asks to refuse harmful."""
 
 
 def bundled_prompts(prompt_class: PromptClass | str, split: Split) -> PromptSet:
-    """Return one bundled set. The three splits of a class are disjoint: no prompt is in two of them, even reworded."""
-    prompt_class = PromptClass(prompt_class)
+    """Return one bundled set. The three splits of a class are disjoint: no prompt is in two of them, even reworded.
+
+    Raises:
+        InputError: there is no such class or split.
+    """
+    prompt_class = prompt_class_of(prompt_class)
+    if split not in get_args(Split):
+        raise InputError(f"{split!r}: is no split. Give one of {', '.join(get_args(Split))}.")
     return PromptSet(prompt_class, f"bundled {split}", _read(prompt_class, split))
 
 
@@ -75,7 +82,7 @@ def bundled_beyond(group: Beyond, prompt_class: PromptClass | str, split: Split)
     Under ``policies`` a system prompt asks to refuse all that is off its subject: the benign prompts are on it, the
     harmful ones, harmless but for the policy, are off it. The two splits are disjoint, policies included.
     """
-    prompt_class = PromptClass(prompt_class)
+    prompt_class = prompt_class_of(prompt_class)
     prompts = tuple(prompt for name, prompt in _read_beyond(group, split) if name is prompt_class)
     return PromptSet(prompt_class, f"bundled {group} {split}", prompts)
 

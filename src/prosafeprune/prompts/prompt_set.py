@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from prosafeprune.errors import InputError
 from prosafeprune.prompts.conversation import with_thinking
 
 
@@ -22,6 +23,14 @@ class PromptClass(StrEnum):
     def in_words(self) -> str:
         """The class as it is written in running text."""
         return self.value.replace("_", "-")
+
+
+def prompt_class_of(name: PromptClass | str) -> PromptClass:
+    """Return the class of a name, with a hyphen or an underscore. Raises InputError when there is none of that name."""
+    try:
+        return PromptClass(name.replace("-", "_"))
+    except ValueError as error:
+        raise InputError(f"{name!r}: is no class of prompts. Give one of {', '.join(PromptClass)}.") from error
 
 
 PAIRED = "paired"

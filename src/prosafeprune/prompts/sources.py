@@ -13,7 +13,7 @@ from prosafeprune.files.cache import cache_folder
 from prosafeprune.files.staging import write_whole
 from prosafeprune.files.text_file import MAX_TEXT_BYTES
 from prosafeprune.prompts.conversation import Turn, as_prompt, read_turns
-from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
+from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet, prompt_class_of
 from prosafeprune.prompts.rows import (
     Row,
     field_rows,
@@ -47,7 +47,7 @@ class _Columns:
 
 
 def read_prompts(
-    source: str,
+    source: str | Path,
     prompt_class: PromptClass | str,
     field: str | Sequence[str] = "prompt",
     keep: Callable[[Row], bool] | None = None,
@@ -63,9 +63,9 @@ def read_prompts(
     Rows for which ``keep`` is false are left out; ``as_row`` returns the others, and where each is, in this form.
 
     Raises:
-        InputError: no such file or dataset, a row that cannot be read, no column ``field``, or no prompt at all.
+        InputError: no such class, file or dataset, a row that cannot be read, no column ``field``, or no prompt at all.
     """
-    prompt_class = PromptClass(prompt_class)
+    source, prompt_class = str(source), prompt_class_of(prompt_class)
     columns = _Columns((field,) if isinstance(field, str) else tuple(field), keep, as_row)
     try:
         path = Path(source).expanduser()

@@ -111,7 +111,7 @@ def rate_prompts(
 
 @checked
 def check_prompts(files: Paths, **settings: Unpack[typed_settings.CheckSettings]) -> CheckResult:
-    """Return sizes, languages, near-duplicates within and across prompt files, and benchmark prompts in them.
+    """Return sizes, languages, near-duplicates within and across prompt files, benchmark prompts, conflicting reviews.
 
     Args:
         files: .jsonl, .json, .csv or .txt files.

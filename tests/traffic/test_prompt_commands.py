@@ -55,6 +55,24 @@ def test_check_finds_bundled_test_prompts_beyond_one_english_turn(tmp_path: Path
     assert "Searched for leaks: all bundled test prompts." in out
 
 
+def test_check_finds_prompts_that_are_reviewed_in_two_ways(tmp_path: Path, run: Run) -> None:
+    """Else the first to say so is prune, after the split."""
+    rows = [("Bake bread", "harmless"), ("Stab him", "harmful"), ("Bake bread", "open"), (" Stab him", "Unsure ")]
+    file = write_rows(tmp_path / "all.jsonl", [{"prompt": text, "review": review} for text, review in rows])
+    other = write_rows(tmp_path / "other.jsonl", [{"prompt": "Fry eggs", "review": "harmful"}])
+    code, out, err = run("prompts", "check", file, other)
+    assert code == 4
+    assert f"{file} 'Stab him': reviewed as harmful in line 2 and as unsure in line 4" in out
+    assert "1 prompts are reviewed in two ways" in err
+    assert "in two files" not in err
+    found = json.loads(run("prompts", "check", file, other, "--json")[1])["two_findings"]
+    assert [(one["prompt"], one["findings"], one["lines"]) for one in found] == [
+        ("Stab him", ["harmful", "unsure"], [2, 4])
+    ]
+    write_rows(file, [{"prompt": text, "review": review} for text, review in rows[:3]])
+    assert run("prompts", "check", file, other)[0] == 0
+
+
 def test_check_reads_benchmarks_in_full(tmp_path: Path, run: Run) -> None:
     mine = write_rows(tmp_path / "mine.jsonl", [{"prompt": "a b c"}])
     write_rows(tmp_path / "oktest.jsonl", [*({"prompt": f"other {n}"} for n in range(400)), {"prompt": "A, b: c!"}])

@@ -33,7 +33,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 done; 2 invalid input; 3 no safe model found, nothing saved; 4 prompts check "
-    "found a prompt twice; 70 internal error; 130 interrupted; 143 terminated; 129 hung up.",
+    "found a prompt twice or reviewed in two ways; 70 internal error; 130 interrupted; 143 terminated; 129 hung up.",
 )
 
 

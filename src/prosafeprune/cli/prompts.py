@@ -85,9 +85,10 @@ def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Prompt files: .jsonl, .json, .csv or .txt.")],
     as_json: Json = False,
 ) -> None:
-    """Check prompt files: sizes, languages, near-duplicates within and across, and benchmark prompts.
+    """Check prompt files: sizes, languages, near-duplicates within and across, benchmark prompts, conflicting reviews.
 
-    The bundled test prompts are always searched. Exit code 4 if a prompt is in two files, or in a benchmark.
+    The bundled test prompts are always searched. Exit code 4 if a prompt is in two files or in a benchmark, or reviewed
+    in two ways.
     """
     request = validate_settings(CheckRequest, settings)
     from prosafeprune.jobs.check_prompts import require_no_overlap, run_check

@@ -1,4 +1,4 @@
-"""``prompts check``: sizes, languages, near-duplicates and benchmark prompts in prompt files, before calibration."""
+"""``prompts check``: sizes, languages, near-duplicates, benchmark prompts and two findings, before calibration."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,19 +18,20 @@ from prosafeprune.prompts.conversation import last_turn
 from prosafeprune.prompts.overlap import Overlap, describe_overlap, find_overlaps, repeats
 from prosafeprune.prompts.prompt_rows import as_prompt_set, read_prompt_rows
 from prosafeprune.prompts.prompt_set import PromptSet
+from prosafeprune.prompts.reviewed import TwoFindings, prompts_with_two_findings
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.rate_figure import counts_figure
 from prosafeprune.report.result_view import ResultView
 from prosafeprune.requests.prompt_tools import CheckRequest
 
 MOST_SHOWN = 20
-"""Maximum overlaps that are listed."""
+"""Maximum prompts of a kind that are listed."""
 OverlapsOfPairs = Mapping[tuple[str, str], Sequence[Overlap]]
 """Prompts that are in both of two sets, by the names of the two."""
 
 
 class OverlapFoundError(ProSafePruneError):
-    """Prompt files share prompts with each other or with benchmarks."""
+    """Prompt files share prompts with each other or with benchmarks, or have a prompt that is reviewed in two ways."""
 
     exit_code = 4
 
@@ -60,6 +61,8 @@ class CheckResult(ResultView):
     """Near-duplicates by file and benchmark."""
     benchmarks: Sequence[str]
     """The sets that were searched for leaks, the bundled ones first."""
+    two_findings: Sequence[TwoFindings]
+    """Prompts that are reviewed in two ways inside one file."""
 
     @property
     def overlaps(self) -> list[Overlap]:
@@ -68,7 +71,8 @@ class CheckResult(ResultView):
 
     def summary(self) -> str:
         """Return how many files, and how many overlaps."""
-        return f"{len(self.files)} files, {len(self.overlaps)} prompts in another file or in a benchmark"
+        reviewed = f", {len(self.two_findings)} reviewed in two ways" if self.two_findings else ""
+        return f"{len(self.files)} files, {len(self.overlaps)} prompts in another file or in a benchmark{reviewed}"
 
     def grids(self) -> Sequence[Grid]:
         """Return a table of the files, and one of the overlaps if there are any."""
@@ -105,17 +109,18 @@ class CheckResult(ResultView):
             "shared": pairs(self.shared),
             "leaks": pairs(self.leaks),
             "benchmarks": list(self.benchmarks),
+            "two_findings": [vars(found) for found in self.two_findings],
         }
 
     def listed(self) -> str:
-        """Return the first overlaps, one a line."""
-        shown = [describe_overlap(overlap) for overlap in self.overlaps[:MOST_SHOWN]]
-        more = len(self.overlaps) - len(shown)
-        return "\n".join([*shown, *([f"and {more} more"] if more else [])])
+        """Return the first overlaps and the first prompts that are reviewed in two ways, one a line."""
+        overlaps = [describe_overlap(overlap) for overlap in self.overlaps[:MOST_SHOWN]]
+        reviews = [found.describe() for found in self.two_findings[:MOST_SHOWN]]
+        return "\n".join([*_and_more(overlaps, self.overlaps), *_and_more(reviews, self.two_findings)])
 
 
 def run_check(files: Sequence[Path], request: CheckRequest) -> CheckResult:
-    """Return what is in prompt files, which prompts they share, and which are also in benchmarks.
+    """Return what is in prompt files, which prompts they share, which are in benchmarks or reviewed in two ways.
 
     Benchmarks are searched in full: those of the request, and the bundled test prompts.
 
@@ -124,7 +129,8 @@ def run_check(files: Sequence[Path], request: CheckRequest) -> CheckResult:
     """
     if len(set(files)) < len(files):
         raise InputError("A file is named twice. Name each once.")
-    read = [as_prompt_set(read_prompt_rows(file, request.prompt_field), str(file)) for file in files]
+    rows = {str(file): read_prompt_rows(file, request.prompt_field) for file in files}
+    read = [as_prompt_set(own, name) for name, own in rows.items()]
     benchmarks = _benchmarks(request)
     shared = {(first.source, second.source): find_overlaps(first, second) for first, second in combinations(read, 2)}
     leaks = {
@@ -133,17 +139,26 @@ def run_check(files: Sequence[Path], request: CheckRequest) -> CheckResult:
         for benchmark in benchmarks
     }
     titles = [benchmark.title for benchmark in benchmarks]
-    return CheckResult([_checked(prompts) for prompts in read], shared, leaks, titles)
+    two_findings = [found for name, own in rows.items() for found in prompts_with_two_findings(own, name)]
+    return CheckResult([_checked(prompts) for prompts in read], shared, leaks, titles, two_findings)
 
 
 def require_no_overlap(result: CheckResult) -> None:
-    """Raise OverlapFoundError if a prompt is in two files, or in a benchmark."""
+    """Raise OverlapFoundError if a prompt is in two files, in a benchmark, or reviewed in two ways."""
     shared, leaked = (sum(map(_count, of.values())) for of in (result.shared, result.leaks))
+    problems = []
     if shared or leaked:
-        raise OverlapFoundError(
+        problems.append(
             f"{shared} prompts are in two files, and {leaked} in a benchmark: what is measured on them would be "
             "flattered. Remove them from one of the two, or prune with --drop-overlaps."
         )
+    if result.two_findings:
+        problems.append(
+            f"{len(result.two_findings)} prompts are reviewed in two ways, and such a file is not calibrated on. Keep "
+            "one row of each."
+        )
+    if problems:
+        raise OverlapFoundError(" ".join(problems))
 
 
 def _benchmarks(request: CheckRequest) -> list[EvaluationSet]:
@@ -160,6 +175,11 @@ def _checked(prompts: PromptSet) -> CheckedFile:
     repeated = {later for _, later in repeats(prompts.texts)}
     words = median(len(text.split()) for text in last)
     return CheckedFile(prompts.source, len(prompts), words, dict(languages), len(repeated))
+
+
+def _and_more(shown: Sequence[str], found: Sequence[object]) -> list[str]:
+    more = len(found) - len(shown)
+    return [*shown, *([f"and {more} more"] if more else [])]
 
 
 def _count(overlaps: Sequence[Overlap]) -> int:

@@ -1,10 +1,13 @@
 """Prompts that a person has reviewed: which class each row of a reviewed file is for."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from prosafeprune.errors import InputError
-from prosafeprune.prompts.conversation import last_turn
+from prosafeprune.prompts.conversation import last_turn, transcript
+from prosafeprune.prompts.prompt_rows import PromptRow
 from prosafeprune.prompts.prompt_set import PromptClass, PromptSet
 from prosafeprune.prompts.rows import Row
 from prosafeprune.prompts.sources import prompt_of_row, read_prompts
@@ -15,6 +18,7 @@ REVIEW = "review"
 HARMLESS, HARMFUL, UNSURE, OPEN = "harmless", "harmful", "unsure", "open"
 """The findings; ``open`` is that of candidates that nobody has reviewed."""
 FINDINGS = (HARMLESS, HARMFUL, UNSURE, OPEN)
+DECIDED = (HARMLESS, HARMFUL, UNSURE)
 LABELS = ("label", "class")
 """Fields by which a file may say that a row is of the other kind. Calibrating on it would teach the opposite."""
 WORDS = {"harmful": HARMFUL, "unsafe": HARMFUL, "harmless": HARMLESS, "safe": HARMLESS, "benign": HARMLESS}
@@ -30,7 +34,7 @@ def is_for(prompt_class: PromptClass) -> Callable[[Row], bool]:
     return lambda row: review_of(row) in (None, wanted)
 
 
-def review_of(row: Row) -> str | None:
+def review_of(row: Mapping[str, Any]) -> str | None:
     """Return the finding of the review of a row, in lower case; None for a row without one."""
     name = next(filter(is_review, row), None)
     return None if name is None else str(row[name]).strip().lower()
@@ -80,6 +84,35 @@ def read_reviewed(source: str, prompt_class: PromptClass, field: str = "prompt")
     return prompts
 
 
+@dataclass(frozen=True)
+class TwoFindings:
+    """Rows of one file that have the same prompt and different findings."""
+
+    source: str
+    prompt: str
+    findings: tuple[str, str]
+    lines: tuple[int, int]
+
+    def describe(self) -> str:
+        """Return the prompt and its findings in one line."""
+        said = [f"{finding} in line {line}" for finding, line in zip(self.findings, self.lines, strict=True)]
+        return f"{self.source} {beginning(transcript(self.prompt), 60)!r}: reviewed as {' and as '.join(said)}"
+
+
+def prompts_with_two_findings(rows: Sequence[PromptRow], source: str) -> list[TwoFindings]:
+    """Return each prompt of a file that is reviewed in two ways; :func:`read_reviewed` refuses such a file."""
+    first: dict[str, tuple[str, int]] = {}
+    found: dict[str, TwoFindings] = {}
+    for row in rows:
+        finding = review_of(row.fields)
+        if finding not in DECIDED:
+            continue
+        earlier, line = first.setdefault(row.prompt, (finding, row.line))
+        if earlier != finding and row.prompt not in found:
+            found[row.prompt] = TwoFindings(source, row.prompt, (earlier, finding), (line, row.line))
+    return list(found.values())
+
+
 class _Labels:
     """What the rows of a file without a review say of themselves in other fields, where the file is of one kind."""
 
@@ -123,7 +156,7 @@ def _require_one_finding(findings: dict[str, str], row: Row, field: str, finding
     Raises:
         InputError: an earlier row has the same prompt and another finding.
     """
-    if finding not in (HARMLESS, HARMFUL, UNSURE):  # nobody has reviewed the row
+    if finding not in DECIDED:  # nobody has reviewed the row
         return
     try:
         prompt = prompt_of_row(row, [field], source)

@@ -10,6 +10,7 @@ from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
 from prosafeprune.evaluation.safety_floor import decide
 from prosafeprune.method.plan import Plan
+from prosafeprune.model.companions import tokenizer_files_hash
 from prosafeprune.model.loading import load_tokenizer
 from prosafeprune.model.model_hash import model_hash
 from prosafeprune.progress import SILENT
@@ -50,7 +51,13 @@ def written_of(base: Path, folder: Path, **settings: Any) -> Path:
     made = read_record(written(folder, **{"model": base.name, **shown_names(settings)}))
     template = template_hash(load_tokenizer(base, base.name))
     facts = {
-        "model": made.model.model_copy(update={"sha256": model_hash(base), "chat_template_sha256": template}),
+        "model": made.model.model_copy(
+            update={
+                "sha256": model_hash(base),
+                "chat_template_sha256": template,
+                "tokenizer_sha256": tokenizer_files_hash(base),
+            }
+        ),
         "calibration": calibration_record(prepared.calibration),
         "evaluation": {test_set.name: prompts_record(test_set.prompts) for test_set in prepared.evaluation},
     }

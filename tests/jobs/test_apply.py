@@ -162,7 +162,7 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
 
 
 @pytest.mark.long
-def test_measurements_under_another_chat_template_are_not_written_to_a_model(
+def test_measurements_under_another_chat_template_or_tokenizer_are_not_written_to_a_model(
     run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
     """The model's hash is of weights and config alone."""
@@ -171,6 +171,11 @@ def test_measurements_under_another_chat_template_are_not_written_to_a_model(
     other = copy_with_template(source, tmp_path / "other", TEMPLATE.replace("You are kind", "Refuse nothing"))
     command = ["apply", tmp_path / "adapter", other, "-o", tmp_path / "out", "--max-safety-drop", 100]
     run.refused("its chat template is not the one that the adapter was measured with", *command, "--accept-unsafe")
+    shutil.copyfile(source / "chat_template.jinja", other / "chat_template.jinja")
+    config = json.loads((other / "generation_config.json").read_text())
+    (other / "generation_config.json").write_text(json.dumps({**config, "eos_token_id": 5}))
+    message = "its tokenizer files or generation_config.json are not those that the adapter was measured with"
+    run.refused(message, *command, "--accept-unsafe")
     assert not (tmp_path / "out").exists()
 
 

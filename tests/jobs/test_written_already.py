@@ -49,6 +49,20 @@ def test_a_folder_made_under_another_chat_template_does_not_count(tmp_path: Path
     assert existing_output(folder, asked) is None
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+def test_a_folder_made_with_another_tokenizer_does_not_count(name: str, tmp_path: Path, checkpoint: Make) -> None:
+    base = Path(shutil.copytree(checkpoint("llama"), tmp_path / "base"))
+    folder, asked = written_of(base, tmp_path / "out"), make_recipe(model=str(base), layers="1-2")
+    (base / "notes.txt").write_text("of no effect")
+    file = base / name
+    file.write_text(file.read_text() + "\n")
+    assert existing_output(folder, asked) is None
+    record = read_record(folder)
+    without = record.model.model_copy(update={"tokenizer_sha256": None})  # as in older records
+    record.model_copy(update={"model": without}).write(folder)
+    assert existing_output(folder, asked) is not None
+
+
 @pytest.mark.parametrize("is_served", [False, True])
 def test_a_copy_that_was_measured_does_not_count_where_a_server_is_to_measure(
     is_served: bool, tmp_path: Path, checkpoint: Make

@@ -50,12 +50,17 @@ class OwnAdapter:
                 f"sha256 {wanted[:12]}; this one has {found[:12]}). Give that one, unchanged."
             )
 
-    def require_chat_template(self, name: str, tokenizer: Any) -> None:
-        """Raise InputError when the base model ``name`` has another chat template: the measurements are not its own."""
+    def require_tokenizer(self, source: ModelSource, tokenizer: Any) -> None:
+        """Raise InputError when a base model has another chat template or tokenizer: the figures are not its own."""
         if template_hash(tokenizer) != self.record.model.chat_template_sha256:
             raise InputError(
-                f"{name}: its chat template is not the one that the adapter was measured with. Give the base model "
-                "with that one, or make the adapter again."
+                f"{source.name}: its chat template is not the one that the adapter was measured with. Give the base "
+                "model with that one, or make the adapter again."
+            )
+        if not self.record.model.has_tokenizer_of(source.path):
+            raise InputError(
+                f"{source.name}: its tokenizer files or generation_config.json are not those that the adapter was "
+                "measured with. Give the base model with those, or make the adapter again."
             )
 
     def require_lineage(self, lineage: Lineage) -> None:

@@ -107,7 +107,7 @@ def run_apply(
                 "own strength. Evaluate the checkpoint."
             )
         tokenizer = load_tokenizer(folder, source.name, trust_remote_code=request.trust_remote_code)
-        own.require_chat_template(source.name, tokenizer)
+        own.require_tokenizer(source, tokenizer)
         anatomy = _anatomy_on_disk(folder, source.name, request, plan, reporter)
         edits = _edited_tensors(own, plan, anatomy, folder)
         record = own.record.model_copy(update={"recipe": recipe_of(own, request), "adapter_sha256": None})

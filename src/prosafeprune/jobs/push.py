@@ -177,6 +177,7 @@ def _is_of_same_inputs(record: Record, asked: Recipe, search: Path | None, choos
             return False
     return (
         record.recipe == shareable(prepared.recipe)
+        and record.model.has_tokenizer_of(source.path)
         and record.model.sha256 == model_hash(source.path)
         and record.calibration == calibration_record(prepared.calibration)
         and record.evaluation == {test_set.name: prompts_record(test_set.prompts) for test_set in prepared.evaluation}

@@ -14,6 +14,8 @@ READ_IN_FOLDERS = {".jinja", *CODE}
 WITHOUT_EFFECT = ("prosafeprune", "LICENSE", "NOTICE", "README")
 """Beginnings of the names of files with these endings that have no effect on a model."""
 INDEX = ".index.json"
+OF_TOKENIZER = (b"tokenizer", b"special_tokens_map", b"added_tokens", b"vocab", b"merges", b"generation_config")
+"""Beginnings of the names of files that decide how text becomes tokens, and which tokens end an answer."""
 
 
 def companions_hash(*folders: Path) -> str | None:
@@ -42,6 +44,17 @@ def code_hash(folder: Path) -> str | None:
     """Return the hash of a model's own code, on which its activations depend; None without any."""
     lines = list(_hashed(folder, CODE))
     return hashlib.sha256(b"".join(lines)).hexdigest() if lines else None
+
+
+def tokenizer_files_hash(model: Path) -> str | None:
+    """Return the hash of a model's tokenizer files and generation_config.json; None for a GGUF file.
+
+    Unlike :func:`companions_hash` it is the same where a copy of the model has other files beside these.
+    """
+    if not model.is_dir():
+        return None
+    lines = _hashed(model, SUFFIXES - CODE)
+    return hashlib.sha256(b"".join(line for line in lines if line.startswith(OF_TOKENIZER))).hexdigest()
 
 
 def _hashed(folder: Path, suffixes: Collection[str]) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.pruning_record import RECORD_FORMAT, PruningStep
 from prosafeprune.files.staging import RECORD_FILE
 from prosafeprune.method.plan import Plan
+from prosafeprune.model.companions import tokenizer_files_hash
 from prosafeprune.model.gguf_comparison import GgufComparison, read_comparison
 from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.source import ModelSource
@@ -35,9 +36,17 @@ class ModelRecord(BaseModel):
     sha256: str
     """Hash of config.json and the safetensors files, or of the GGUF file."""
     chat_template_sha256: str
+    tokenizer_sha256: str | None = None
+    """Hash of its tokenizer files and generation_config.json; None of a GGUF file, whose hash covers these, and in
+    older records."""
     stored_dtype: str
     gguf_comparison: GgufComparison | None = None
     """How it was compared with llama.cpp; None where it is no GGUF file, or llama.cpp was not there."""
+
+
+    def has_tokenizer_of(self, model: Path) -> bool:
+        """Return whether a model has the tokenizer and generation config of this one, as far as the record says."""
+        return self.tokenizer_sha256 in (None, tokenizer_files_hash(model))
 
 
 class EditRecord(BaseModel):
@@ -121,6 +130,7 @@ def model_record(
         revision=source.revision,
         sha256=sha256,
         chat_template_sha256=template_hash(tokenizer),
+        tokenizer_sha256=tokenizer_files_hash(source.path),
         stored_dtype=dtype_name(stored_dtype),
         gguf_comparison=read_comparison(folder),
     )

@@ -122,10 +122,15 @@ def test_a_matrix_of_another_model_is_no_original(loaded: LoadedModel, stored: P
         with_originals(find_anatomy(loaded.model), tmp_path, loaded.run_dtype)
 
 
-def test_rows_that_are_no_blocks_are_one_line(tmp_path: Path) -> None:
+def test_rows_that_are_no_blocks_are_one_line_before_the_weights_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prosafeprune.model.loading._read_weights", lambda *_: pytest.fail("the weights were read"))
     odd = dense_checkpoint(tmp_path / "odd")
     with pytest.raises(InputError, match=r"multiples of 64, and those of .*down_proj have 96 numbers. Use --load 8bit"):
         load_model(odd, "tiny", SilentReporter(), device="cpu", load="4bit")
+    with pytest.raises(pytest.fail.Exception):
+        load_model(odd, "tiny", SilentReporter(), device="cpu", load="8bit")
 
 
 def test_without_the_library_it_is_one_line(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ def load_model(
     Raises:
         InputError: unknown architecture, no chat template, tensors that are missing, there twice, of layers that the
             config leaves out or not finite, an unusable device or dtype, no room on all GPUs together, or ``load``
-            without bitsandbytes.
+            without bitsandbytes, or with rows that are no blocks.
     """
     chosen_device = choose_device(device)
     avoid_cudnn_attention(chosen_device)
@@ -108,21 +108,14 @@ def load_model(
         reporter.note(f"The chat template can switch thinking, which is {state} (--thinking).")
     run_dtype = choose_dtype(dtype, stored, chosen_device)
     make_meta = partial(make_meta_model, folder, name, trust_remote_code=trust_remote_code)
-    require_stored_once(make_meta(), folder, name)
-    if load is not None and quantisation_of(read_config(folder, name)) is not None:
-        raise InputError(f"{name}: is quantised already. Leave out --load.")
-    device_map = place_weights(device, chosen_device, folder, name, run_dtype, make_meta, is_copied=load is not None)
-    options = {
-        "dtype": run_dtype,
-        "device_map": device_map,
-        "trust_remote_code": trust_remote_code,
-        **({} if load is None else {"quantization_config": quantisation_config(load, run_dtype)}),
-    }
+    meta = make_meta()
+    require_stored_once(meta, folder, name)
+    copied = {} if load is None else _copied_to(load, meta, folder, name, run_dtype)
+    device_map = place_weights(device, chosen_device, folder, name, run_dtype, make_meta, is_copied=bool(copied))
+    options = {"dtype": run_dtype, "device_map": device_map, "trust_remote_code": trust_remote_code, **copied}
     with reporter.stage("Loading the model", 1) as advance:
         model = _read_weights(folder, name, options, reporter)
         advance(1)
-    if load is not None:
-        require_blocks(model, name)
     require_runs(model, name, dtype_name(run_dtype))
     if load is not None:
         return_freed_memory()
@@ -131,6 +124,15 @@ def load_model(
     loaded = LoadedModel(name, folder, model, tokenizer, chosen_device, stored, run_dtype, end_ids, load=load)
     _note_how_it_runs(loaded, device_map, reporter)
     return loaded
+
+
+def _copied_to(load: Load, meta: Any, folder: Path, name: str, run_dtype: torch.dtype) -> dict[str, Any]:
+    """Return the loading options of a quantised copy. Raises InputError when there can be none of this model."""
+    if quantisation_of(read_config(folder, name)) is not None:
+        raise InputError(f"{name}: is quantised already. Leave out --load.")
+    config = quantisation_config(load, run_dtype)
+    require_blocks(meta, config, name)
+    return {"quantization_config": config}
 
 
 def _note_how_it_runs(loaded: LoadedModel, device_map: Mapping[str, Any] | None, reporter: Reporter) -> None:

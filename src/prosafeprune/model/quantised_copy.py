@@ -15,6 +15,8 @@ from typing import Any, Literal
 import torch
 import transformers
 from torch import nn
+from transformers import PreTrainedModel
+from transformers.quantizers.auto import AutoHfQuantizer
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.source import BITSANDBYTES
@@ -48,9 +50,14 @@ def return_freed_memory() -> None:
             ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def require_blocks(model: nn.Module, name: str) -> None:
-    """Raise InputError when the rows of a 4-bit matrix are not a multiple of a block, which some CPUs cannot run."""
-    for part, module in model.named_modules():
+def require_blocks(meta: PreTrainedModel, config: Any, name: str) -> None:
+    """Raise InputError when the rows of a 4-bit matrix are not a multiple of a block, which some CPUs cannot run.
+
+    Args:
+        meta: the model on the meta device, which becomes what loading by ``config`` makes of it, without values.
+    """
+    AutoHfQuantizer.from_config(config, pre_quantized=False).preprocess_model(meta, device_map=None)
+    for part, module in meta.named_modules():
         block = getattr(getattr(module, "weight", None), "blocksize", None)
         if block is not None and int(module.in_features) % block:
             raise InputError(

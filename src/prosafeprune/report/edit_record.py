@@ -43,7 +43,6 @@ class ModelRecord(BaseModel):
     gguf_comparison: GgufComparison | None = None
     """How it was compared with llama.cpp; None where it is no GGUF file, or llama.cpp was not there."""
 
-
     def has_tokenizer_of(self, model: Path) -> bool:
         """Return whether a model has the tokenizer and generation config of this one, as far as the record says."""
         return self.tokenizer_sha256 in (None, tokenizer_files_hash(model))

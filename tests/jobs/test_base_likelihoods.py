@@ -182,7 +182,8 @@ def test_an_earlier_evaluation_is_compared_with_its_word_salad_broken_as_in_its_
         printed, _ = run.ok("evaluate", *asked, "--device", "cpu", "--json", "-o", tmp_path / out, *options)
         return cast(dict[str, Any], json.loads(printed))
 
-    base = ("--base", checkpoint("qwen2"))
+    folder = Path(shutil.copytree(checkpoint("qwen2"), tmp_path / "base"))
+    base = ("--base", folder)
     earlier = evaluate("earlier", *base)
     assert earlier["scores"]["sets"][0]["answers"]["broken"] == 1
     later = evaluate("later", *base, "--against", tmp_path / "earlier")
@@ -192,6 +193,10 @@ def test_an_earlier_evaluation_is_compared_with_its_word_salad_broken_as_in_its_
     asked = ("evaluate", checkpoint("llama"), "--test-pseudo-harmful", tmp_path / "harmless.txt", "--device", "cpu")
     _, err = run.ok(*asked, "--max-new-tokens", 4, *base, "--against", tmp_path / "plain", "-o", tmp_path / "later")
     assert "plain was measured without --base" in " ".join(err.split())
+    (folder / "added.json").write_text("{}")
+    _, err = run.ok(*asked, "--max-new-tokens", 4, *base, "--against", tmp_path / "earlier", "-o", tmp_path / "later")
+    assert f"earlier was measured while {folder} had another chat template, tokenizer or other" in " ".join(err.split())
+    assert "without --base" not in err
 
 
 def test_only_missing_scores_are_asked_for(scorer: Scorer) -> None:

@@ -68,8 +68,11 @@ class EarlierEvaluation:
             return self
         scores = kept_likelihoods(self.folder, base.sha256, companions)
         if not scores.rows and self.made_by.get("model") != base.sha256:
+            how = f"without --base {base.name}"
+            if scores.left_out:
+                how = f"while {base.name} had another chat template, tokenizer or other files next to its weights"
             reporter.warning(
-                f"--against: {self.name} was measured without --base {base.name}, so word salad among its answers is "
+                f"--against: {self.name} was measured {how}, so word salad among its answers is "
                 "found by their text alone. To compare alike, evaluate it with the same --base."
             )
         return replace(self, measurement=with_stored_likelihoods(self.measurement, scores))

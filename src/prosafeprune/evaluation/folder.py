@@ -1,5 +1,7 @@
 """The folder of an evaluation: answers and verdicts as they arrive, what they depend on, and the record."""
 
+from __future__ import annotations
+
 import hashlib
 import re
 from collections.abc import Mapping
@@ -42,7 +44,7 @@ class EvaluationFolder(ResumableFolder):
         """Return the verdicts of one judge so far."""
         return LineStore(self.path / verdicts_file(judge), Verdict.from_row)
 
-    def likelihoods(self, base: str, companions: str | None) -> LineStore:
+    def likelihoods(self, base: str, companions: str | None) -> Likelihoods:
         """Return the log-likelihoods of the answers so far under a base model, as :func:`kept_likelihoods` does."""
         return kept_likelihoods(self.path, base, companions)
 
@@ -85,26 +87,30 @@ def kept_ability(path: Path, tokens: int) -> LineStore:
     return LineStore(path / f"ability-{tokens}.jsonl", check_answer)
 
 
-class _Likelihoods(LineStore):
+class Likelihoods(LineStore):
     """Log-likelihoods under one base model, chat template included; rows of an earlier version do not name it."""
 
     def __init__(self, path: Path, companions: str | None) -> None:
         super().__init__(path, _check_likelihoods)
         self.companions = companions
-        self.rows = {key: row for key, row in self.rows.items() if row.get(COMPANIONS, companions) == companions}
+        read = self.rows
+        self.rows = {key: row for key, row in read.items() if row.get(COMPANIONS, companions) == companions}
+        self.left_out = len(read) - len(self.rows)
+        """Rows under the same weights with other files next to them."""
 
     def add(self, repeat: int, prompt: str, **values: Any) -> None:
+        """Add a row, which names the files next to the base model's weights."""
         super().add(repeat, prompt, **values, **{COMPANIONS: self.companions})
 
 
-def kept_likelihoods(path: Path, base: str, companions: str | None) -> LineStore:
+def kept_likelihoods(path: Path, base: str, companions: str | None) -> Likelihoods:
     """Return the log-likelihoods under a base model that an evaluation in ``path`` has.
 
     Args:
         base: hash of its weights.
         companions: hash of the files next to them; rows are left out that were recorded with another.
     """
-    return _Likelihoods(path / f"likelihoods-{base[:16]}.jsonl", companions)
+    return Likelihoods(path / f"likelihoods-{base[:16]}.jsonl", companions)
 
 
 def check_answer(row: Mapping[str, Any]) -> None:

@@ -200,6 +200,14 @@ def test_a_comparison_refuses_settings_of_a_plan_next_to_a_finished_one(option: 
         make_request(CompareRequest, None, {"model": "m", source: "folder", option: value})
 
 
+@pytest.mark.parametrize(("option", "default"), [("budget", "8"), ("projection", "orthogonal"), ("rank", "16")])
+def test_a_comparison_refuses_them_at_their_defaults_too(option: str, default: str, run: Run) -> None:
+    """The plan of a search may be another: its projection is contrastive by default."""
+    message = f"--{option}: is for a plan that is made now, and --search names a finished one"
+    run.refused(message, "compare", "org/tiny", "--search", "s", f"--{option}", default)
+    assert make_request(CompareRequest, None, {"model": "m", "search": "s", option: default})  # of an earlier record
+
+
 def test_a_recipe_may_hold_settings_of_a_plan_next_to_a_finished_one(tmp_path: Any) -> None:
     (tmp_path / "recipe.yaml").write_text("model: m\nbudget: 4\nrank: 8\n")
     assert make_request(CompareRequest, tmp_path / "recipe.yaml", {"search": "s"}).budget == "4"

@@ -18,7 +18,7 @@ from prosafeprune.cli.options import (
 )
 from prosafeprune.progress import SILENT
 from prosafeprune.requests.compare import METHOD_NAMES, CompareRequest
-from prosafeprune.requests.recipe import make_request
+from prosafeprune.requests.recipe import make_request, require_unplanned
 from prosafeprune.text import slug
 
 
@@ -38,6 +38,7 @@ def compare(
     the same command again to resume, or to add methods.
     """
     request = make_request(CompareRequest, recipe, settings)
+    require_unplanned(request, settings)
     folder = output or Path(f"comparison-{slug(request.model)}")
     from prosafeprune.setup.prepare import check_model_early
     from prosafeprune.setup.prompt_sets import read_prompts_of

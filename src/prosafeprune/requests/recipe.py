@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -231,13 +231,18 @@ def _require_used(made: BaseModel, given: Mapping[str, Any]) -> None:
     if made.layers is not None and of_a_search:
         raise InputError(f"--{of_a_search[0]}: is for a search, and --layers names the plan. Leave one of them out.")
     if isinstance(made, CompareRequest):
-        _require_unplanned(made, given)
+        changed = first_changed(made, (name for name in OF_A_PLAN if name in given))
+        require_unplanned(made, [changed] if changed is not None else [])
 
 
-def _require_unplanned(made: CompareRequest, given: Mapping[str, Any]) -> None:
-    """Raise InputError when a setting that makes a plan is given where a finished one is named."""
+def require_unplanned(made: CompareRequest, named: Collection[str]) -> None:
+    """Raise InputError when a setting that makes a plan is among those ``named`` where a finished plan is given.
+
+    The command line calls this with all that was given, also at its default. In Python the settings of an earlier
+    record may be given, most of them defaults.
+    """
     source = next((name for name in ("search", "pruned") if getattr(made, name) is not None), None)
-    of_a_plan = first_changed(made, (name for name in OF_A_PLAN if name in given))
+    of_a_plan = next((name for name in OF_A_PLAN if name in named), None)
     if source is not None and of_a_plan is not None:
         option = of_a_plan.replace("_", "-")
         raise InputError(

@@ -229,6 +229,28 @@ def test_four_bits_of_bitsandbytes_may_be_stored_as_numbers_of_another_dtype(
     torch.testing.assert_close(matrix(tmp_path, stored, settings), expected)
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_zero_points_of_0_in_the_original_gptq_format(bits: int, tmp_path: Path) -> None:
+    """Writers subtract 1 from complete words of zero points; from each number where these cross words."""
+    shape = torch.Generator().manual_seed(bits)
+    numbers = torch.randint(2**bits, (64, 32), generator=shape)
+    zero = torch.randint(2**bits, (2, 64), generator=shape) * torch.randint(2, (2, 64), generator=shape)  # half are 0
+    scale = torch.rand(2, 64, generator=shape)
+    words = pack(zero, bits)
+    if bits == 3:
+        less_one = pack((zero - 1) % 8, bits)
+    else:
+        ones = sum(1 << place for place in range(0, 32, bits))
+        less_one = (words.long() - ones).to(torch.int32)  # which keeps the lowest 32 bits
+    stored = {"qweight": pack(numbers, bits).T.contiguous(), "scales": scale}
+    stored["g_idx"] = (torch.arange(32) // 16).int()
+    expected = (numbers - zero.T.repeat_interleave(16, 1)) * scale.T.repeat_interleave(16, 1)
+    for packing, zeros in (("gptq", less_one), ("gptq_v2", words)):
+        settings = {"quant_method": "gptq", "bits": bits, "group_size": 16, "checkpoint_format": packing}
+        found = matrix(tmp_path / packing, {**stored, "qzeros": zeros}, settings)
+        torch.testing.assert_close(found, expected)
+
+
 def test_awq_with_scales_of_activations_is_refused(tmp_path: Path) -> None:
     stored, _ = KINDS["awq"][0](torch.randn(32, 64))
     stored["act.scales"] = torch.full((32,), 2.0)  # the model divides the activations before the next matrix by these

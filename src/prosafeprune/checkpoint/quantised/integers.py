@@ -47,16 +47,30 @@ def gptq(tensors: Tensors, settings: Settings) -> CheckpointLayout:
         bits = 32 * words.shape[0] // inputs if inputs > 0 else 0
         fits = bits in (2, 3, 4, 8) and words.shape == (inputs * bits // 32, outputs)
         require_shape(fits and of["zeros"].shape == (groups, outputs * bits // 32), name)
-        compute = partial(_from_gptq, bits=bits, offset=int(packing == "gptq"))
+        compute = partial(_from_gptq, bits=bits, less_one=packing == "gptq")
         found.matrices[f"{name}.weight"] = DequantisedMatrix((outputs, inputs), of, compute)
     return found
 
 
-def _from_gptq(parts: Parts, bits: int, offset: int) -> torch.Tensor:
+def _from_gptq(parts: Parts, bits: int, less_one: bool) -> torch.Tensor:
     numbers = unpack_words(parts["words"].T, bits).float()
-    scales, zeros = parts["scales"].float(), unpack_words(parts["zeros"], bits).float() + offset
+    scales, zeros = parts["scales"].float(), _zero_points(parts["zeros"], bits, less_one).float()
     order = group_of_inputs(parts, numbers.shape[1], len(scales))
     return (numbers - zeros[order].T) * scales[order].T
+
+
+def _zero_points(words: torch.Tensor, bits: int, less_one: bool) -> torch.Tensor:
+    """Return the zero points in words; ``less_one`` if one was subtracted from each, as in the original format.
+
+    It was subtracted from all numbers of a word at once, so that a zero point of 0 borrowed from the next number, and
+    is added again so. Numbers of 3 bits cross words: each of these wraps by itself.
+    """
+    if not less_one:
+        return unpack_words(words, bits)
+    if 32 % bits:
+        wrapped: torch.Tensor = (unpack_words(words, bits) + 1) % 2**bits
+        return wrapped
+    return unpack_words(words + (2**32 - 1) // (2**bits - 1), bits)
 
 
 def awq(tensors: Tensors, settings: Settings) -> CheckpointLayout:

@@ -20,7 +20,9 @@ from prosafeprune.evaluation.safety_floor import FloorDecision, FloorVerdict
 from prosafeprune.jobs.apply import _measured_recipe
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.adapters import find_subject
+from prosafeprune.model.loading import load_tokenizer
 from prosafeprune.prompts import bundled_prompts
+from prosafeprune.report.edit_record import template_hash
 from prosafeprune.report.page import is_own_page
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.apply import ApplyRequest
@@ -121,6 +123,16 @@ def test_what_changed_since_an_earlier_pruning_is_not_said_of_another_strength(t
     file.write_text(json.dumps({**record, "since": {"name": "earlier", "plan": record["plan"], **since}}))
     assert apply(adapter, base, tmp_path / "own").record.since is not None
     assert apply(adapter, base, tmp_path / "weaker", strength=0.1).record.since is None
+
+
+@pytest.mark.long
+def test_the_record_of_another_strength_names_the_chat_template_that_it_was_measured_with(tmp_path: Path) -> None:
+    base, adapter = base_and_adapter(tmp_path)
+    made = read_record(adapter).model
+    other = copy_with_template(base, tmp_path / "other", TEMPLATE.replace("You are kind", "You are brief"))
+    found = apply(adapter, other, tmp_path / "weaker", strength=0.1).record.model
+    assert found.chat_template_sha256 == template_hash(load_tokenizer(other, "other")) != made.chat_template_sha256
+    assert (found.name, found.sha256) == ("other", made.sha256)
 
 
 def test_bundled_prompts_that_the_adapter_was_calibrated_on_are_not_measured_on(tmp_path: Path) -> None:

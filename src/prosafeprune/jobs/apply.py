@@ -33,7 +33,7 @@ from prosafeprune.model.model_hash import model_hash
 from prosafeprune.model.source import ModelSource, find_source
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts.prompt_set import PromptClass
-from prosafeprune.report.edit_record import shareable
+from prosafeprune.report.edit_record import model_record, shareable
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, is_own_page
 from prosafeprune.report.prune_grids import prune_grid
@@ -199,11 +199,13 @@ def _measure(
     warn_of_short_answers(request.max_new_tokens, reporter)
     loaded = load_as_asked(request, folder, source.name, reporter)
     edits = _edited_tensors(own, plan, inspect_anatomy(loaded.model, reporter), folder)
-    found = measure_edits(edits, loaded, judge, tests, request, model_hash(source.path), reporter)
+    sha256 = model_hash(source.path)
+    found = measure_edits(edits, loaded, judge, tests, request, sha256, reporter)
     lineage = read_lineage(source.path)
     ancestor = first_ancestor(source.path, lineage, Conditions.of(judge.name, request))
     measured: dict[str, Any] = {
         **found.recorded(FloorRule.of(request), ancestor),
+        "model": model_record(source, loaded.folder, sha256, loaded.tokenizer, loaded.stored_dtype),
         "lineage": lineage.steps,
         "judge": judge.name,
         "evaluation": {test_set.name: prompts_record(test_set.prompts) for test_set in tests.sets},

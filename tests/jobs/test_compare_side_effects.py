@@ -89,6 +89,23 @@ def test_the_benign_kl_is_that_of_a_plain_loop(record: dict[str, Any], checkpoin
     assert found["prosafeprune"]["mean"] > 1e-5
 
 
+def test_the_divergence_on_prompts_of_another_seed_is_measured_again(
+    compare: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method without a fit resumes under any seed: beside a method added now it was of other prompts."""
+    monkeypatch.setattr("prosafeprune.jobs.benign_divergence.BENIGN_PROMPTS", 3)
+
+    def of_prompt(*options: object) -> dict[str, Any]:
+        found: dict[str, Any] = compare("--methods", "default,prompt", *options)["methods"][1]["divergence"]
+        return found
+
+    first = of_prompt()
+    other = of_prompt("--seed", 1)
+    assert other["worst_prompt"] != first["worst_prompt"]
+    assert other == of_prompt("--seed", 1, "--overwrite")
+    assert of_prompt() == first
+
+
 def plain_divergence(loaded: Any, changed: Callable[[], Any], system: str | None = None) -> float:
     """The mean over prompts of the mean KL at the first eight positions of the model's greedy answers.
 

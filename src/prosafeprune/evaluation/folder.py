@@ -18,6 +18,8 @@ SESSIONS = "sessions.json"
 DIVERGENCES = "divergences.json"
 COMPANIONS = "companions"
 """In a divergence or likelihood: the hash of the files next to the base model's weights, such as its chat template."""
+ASKED = "asked"
+"""In a divergence: the hash of the benign prompts that it was measured on."""
 RESULT = "evaluation.json"
 ANSWERS = "answers.jsonl"
 UNUSUAL = re.compile(r"[^A-Za-z0-9.:/_(), -]")
@@ -60,9 +62,15 @@ class EvaluationFolder(ResumableFolder):
         if described is not None:
             self.write(SESSIONS, [*self.sessions(), described])
 
-    def knows_divergence(self, base: str) -> bool:
-        """Return whether the divergence from that base model was measured before, or found not to be defined."""
-        return base in (self.read(DIVERGENCES) or {})
+    def knows_divergence(self, base: str, asked: str) -> bool:
+        """Return whether the divergence from that base model was measured before, or found not to be defined.
+
+        Where it was measured on other prompts than those with the hash ``asked``, as far as that was recorded, it is
+        not known: another ``--seed`` draws others.
+        """
+        known = self.read(DIVERGENCES) or {}
+        stored = known.get(base)
+        return base in known and not (isinstance(stored, dict) and stored.get(ASKED, asked) != asked)
 
     def stored_divergence(self, base: str, companions: str | None = None) -> Divergence | None:
         """Return the divergence from the base model with the hash ``base``, if measured before, or None.

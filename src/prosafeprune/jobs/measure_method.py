@@ -12,7 +12,7 @@ from prosafeprune.baselines.registry import SAVEABLE
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.divergence import BaseAnswers, Divergence
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation
-from prosafeprune.evaluation.folder import EvaluationFolder
+from prosafeprune.evaluation.folder import ASKED, EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
 from prosafeprune.evaluation.scores import Change
 from prosafeprune.evaluation.sets import EvaluationSet
@@ -126,8 +126,8 @@ class MethodMeasuring:
         """Return the divergence from the base model; None of the base model itself, and where it is not defined."""
         if self.on_cluster or method.method.name == DEFAULT:
             return None
-        base = self.model.subject.sha256
-        if folder.knows_divergence(base):
+        base, asked = self.model.subject.sha256, benign_test_prompts(self.request.seed).sha256
+        if folder.knows_divergence(base, asked):
             return folder.stored_divergence(base)
         loaded, kind = self._warm(), method.method
         answers = self._base_answers if isinstance(kind, ModelChange) else self._decoded_base_answers
@@ -141,7 +141,7 @@ class MethodMeasuring:
             else:
                 generator = kind.generator(loaded, self.request.batch_size, method.complete_parts)
                 found = benign_divergence_of_decoding(answers, generator, self.reporter, title)
-        folder.store_divergence(base, None if found is None else found.model_dump())
+        folder.store_divergence(base, None if found is None else {**found.model_dump(), ASKED: asked})
         return found
 
     @cached_property

@@ -12,6 +12,7 @@ from helpers.evaluation_runs import answers_in, no_model, prompt_options
 from helpers.fixture_types import Make, Run
 from helpers.json_lines import write_prompts
 from helpers.pages import search_record
+from safetensors.torch import load_file, save_file
 
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.model_hash import model_hash
@@ -87,6 +88,22 @@ def test_what_a_pruned_checkpoint_was_calibrated_on_is_not_measured(
     given = ["--methods", "default,prosafeprune", "--pruned", pruned, "--test-pseudo-harmful", measured]
     own = [*prompt_options(prompt_files), "--only-mine"]  # what the comparison itself calibrates on
     run.refused("must be disjoint", "compare", model, "-o", tmp_path / "out", *given, *own, *short)
+
+
+def test_a_pruned_checkpoint_that_changed_since_is_not_compared(
+    run: Run, checkpoint: Make, sets: list[str], prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    """Only the layers of its plan would be, under the hash of all of it."""
+    model, pruned, own = checkpoint("llama"), tmp_path / "pruned", prompt_options(prompt_files)
+    short = ["--max-new-tokens", "2", "--device", "cpu"]
+    few = ["--layers", "1", "--rank", "4", "--max-safety-drop", "100", "--accept-unsafe"]
+    run.ok("prune", model, "-o", pruned, *few, *own, *short)
+    tensors = load_file(pruned / "model.safetensors")
+    tensors["model.layers.0.mlp.up_proj.weight"] *= 2
+    save_file(tensors, pruned / "model.safetensors", {"format": "pt"})
+    given = ["--methods", "default,prosafeprune", "--pruned", pruned]
+    asked = ["compare", model, "-o", tmp_path / "out", *given, *sets, *own, *short]
+    run.refused(f"{pruned}: its weights (or config.json) are not those of its record", *asked)
 
 
 def test_a_plan_is_searched_for_when_none_is_given(

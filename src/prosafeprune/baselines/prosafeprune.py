@@ -102,15 +102,21 @@ class PrunedCheckpoint(ModelChange):
         """Return the method of a pruned checkpoint, which must be made of the model with the hash ``model``.
 
         Raises:
-            InputError: it was not written by this package, or is pruned from another model.
+            InputError: it was not written by this package, is pruned from another model, or was changed since.
         """
         record = require_record_as(PRUNING, folder, f"--pruned {folder}")
         if record.model.sha256 != model:
             raise InputError(f"{folder}: was pruned from another model. Give the model it was made from.")
         check_checkpoint_folder(folder, str(folder), edited=True)
+        sha256 = model_hash(folder)
+        if record.weights_sha256 not in (None, sha256):  # of which only the plan's layers would be compared
+            raise InputError(
+                f"{folder}: its weights (or config.json) are not those of its record: they changed after it was "
+                "pruned. Make the model again."
+            )
         return cls(
             plan=record.require_plan(f"--pruned {folder}", "Evaluate it alone, or compare its method."),
-            sha256=model_hash(folder),
+            sha256=sha256,
             folder=folder.resolve(),
             is_trained=record.is_trained,
             calibration=record.calibration,

@@ -76,6 +76,8 @@ class _Pruning(BaseModel):
     fit: _Fit | None = None
     calibration: dict[PromptClass, PromptsRecord]
     polish: _Training | None = None
+    weights_sha256: str | None = None
+    """Hash of what was written; None for adapters, unmeasured models and in older records."""
 
     @model_validator(mode="after")
     def _pruned_or_made_from_a_fit(self) -> Self:

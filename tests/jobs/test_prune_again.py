@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.fixture_types import Make, Run
-from helpers.json_lines import read_rows, write_prompts
+from helpers.json_lines import read_rows, write_prompts, write_rows
 from helpers.pages import Reader
 from helpers.prune_runs import SETTINGS, prune
 from helpers.slow_reference import pruned_state
@@ -239,6 +239,7 @@ def test_a_record_decides_no_prompts_outside_the_folders_of_the_command(
         ("record", "cannot be read as a record. Give another folder"),
         ("unmeasured", "was pruned without being measured"),
         ("answers", "no answers to pseudo-harmful prompts"),
+        ("some answers", r"has \d+ of the \d+ answers of .* Fetch the model again"),
         ("damaged", "cannot be read"),
         ("memory", "leave out from"),
     ],
@@ -261,6 +262,8 @@ def test_what_cannot_be_replaced_is_one_line(
         (earlier / RECORD_FILE).write_text(json.dumps(stored_record(measured=False)))
     if fault == "answers":
         (earlier / EVIDENCE_FILE).write_text("")
+    if fault == "some answers":
+        write_rows(earlier / EVIDENCE_FILE, read_rows(earlier / EVIDENCE_FILE)[1:])
     if fault == "damaged":
         (earlier / EVIDENCE_FILE).write_text('{"class": 3}\n')
     with pytest.raises(InputError, match=words) as caught:

@@ -6,6 +6,7 @@ answers fewer of them is not saved: fewer by more points than the safety floor a
 by McNemar's exact one-sided test with the confidence of the floor. With ``--floor estimate`` only the points count.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,13 @@ from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.floor_rule import FloorRule
 from prosafeprune.evaluation.intervals import decline_p_value
 from prosafeprune.evaluation.judged_set import JudgedSet
-from prosafeprune.evaluation.lineage import EVIDENCE_FILE, RESULT_SAFETY, SOURCE_SAFETY, read_evidence
+from prosafeprune.evaluation.lineage import (
+    EVIDENCE_FILE,
+    RESULT_SAFETY,
+    SOURCE_SAFETY,
+    read_evidence,
+    require_all_answers,
+)
 from prosafeprune.evaluation.pruning_record import PRUNING, MeasuredPruning, require_record_as
 from prosafeprune.evaluation.scores import Change, change, of_class
 from prosafeprune.evaluation.sets import OFF_POLICY, WITH_THINKING, EvaluationSet
@@ -189,22 +196,28 @@ def read_earlier_pruning(folder: Path) -> EarlierPruning:
     """Return the earlier pruning in a folder.
 
     Raises:
-        InputError: there is none, or it was not measured on pseudo-harmful prompts.
+        InputError: there is none, it was not measured on pseudo-harmful prompts, or answers are missing.
     """
     record = require_record_as(PRUNING, folder, f"--from {folder}", ANOTHER)
     record.require_plan(f"--from {folder}", ANOTHER)
     if not record.measured:
         raise InputError(f"--from {folder}: was pruned without being measured. {ANOTHER}")
-    verdicts = _read_verdicts(folder / EVIDENCE_FILE)
+    measured_on = {name: prompts.count for name, prompts in record.evaluation.items()}
+    verdicts = _read_verdicts(folder / EVIDENCE_FILE, measured_on)
     if not verdicts.get(PromptClass.PSEUDO_HARMFUL):
         raise InputError(f"{folder}: has no answers to pseudo-harmful prompts to compare with. Prune without --from.")
     return EarlierPruning(folder, record, verdicts)
 
 
-def _read_verdicts(file: Path) -> dict[PromptClass, dict[str, tuple[AnswerClass, AnswerClass]]]:
+def _read_verdicts(
+    file: Path, measured_on: Mapping[str, int]
+) -> dict[PromptClass, dict[str, tuple[AnswerClass, AnswerClass]]]:
+    """Return the verdicts in a file of answers. Raises InputError when answers of ``measured_on`` are missing."""
     found: dict[PromptClass, dict[str, tuple[AnswerClass, AnswerClass]]] = {}
+    counts: Counter[str] = Counter()
 
     def add(row: Any) -> None:
+        counts[str(row["set"])] += 1
         source, result = row["source_verdict"], row["result_verdict"]
         if row["class"] == PromptClass.HARMFUL.value:
             source, result = row.get(SOURCE_SAFETY, source), row.get(RESULT_SAFETY, result)
@@ -213,4 +226,6 @@ def _read_verdicts(file: Path) -> dict[PromptClass, dict[str, tuple[AnswerClass,
             found.setdefault(PromptClass(row["class"]), {})[str(row["prompt"])] = both
 
     read_evidence(file, add)
+    if counts:  # of an empty file the caller says that it has none
+        require_all_answers(file, counts, measured_on)
     return found

@@ -96,10 +96,16 @@ def _read_verdicts(file: Path, measured_on: Mapping[str, int]) -> dict[str, Answ
     if not file.is_file():
         return {}
     rows = read_evidence(file, first_verdict)
-    for name, count in measured_on.items():
-        if found[name] != count:
-            raise InputError(f"{file}: has {found[name]} of the {count} answers of {name}. Fetch the model again.")
+    require_all_answers(file, found, measured_on)
     return dict(row for row in rows if row is not None)
+
+
+def require_all_answers(file: Path, found: Mapping[str, int], measured_on: Mapping[str, int]) -> None:
+    """Raise InputError unless a file of answers has as many of each set as its model was measured on."""
+    for name, count in measured_on.items():
+        has = found.get(name, 0)
+        if has != count:
+            raise InputError(f"{file}: has {has} of the {count} answers of {name}. Fetch the model again.")
 
 
 def read_evidence(file: Path, read_row: Callable[[Any], Found]) -> list[Found]:

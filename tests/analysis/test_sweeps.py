@@ -140,6 +140,8 @@ def test_steps_of_the_operator() -> None:
     assert all(variant.plan == PLAN for variant in variants)
     searched = PLAN.model_copy(update={"projection": Projection.CONTRASTIVE, "harmful_share": -0.35})
     assert operator_sweep(searched).variants == variants
+    beyond = searched.model_copy(update={"strength": (2.0,) * len(PLAN.layers)})
+    assert {variant.plan.strength for variant in operator_sweep(beyond).variants} == {(1.0,) * len(PLAN.layers)}
 
 
 def test_steps_of_depth_are_those_of_tables_10_and_11() -> None:

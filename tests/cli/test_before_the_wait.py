@@ -125,7 +125,7 @@ def test_a_dry_run_prints_plan_prompts_and_costs_and_loads_nothing(
     assert "harmful.jsonl" in shown
     assert not (tmp_path / "out").exists()
     out, _ = run.ok("search", checkpoint("llama"), "--dry-run")
-    assert "budget 8, the best 4 plans measured" in " ".join(out.split())
+    assert "budget 10, the best 4 plans measured" in " ".join(out.split())
     assert "answers of the pruned model" not in out
     assert "bundled test" not in out  # a search sees none of these
     out, _ = run.ok("search", checkpoint("llama"), "--dry-run", "--strategy", "paper")

@@ -200,7 +200,7 @@ def test_a_comparison_refuses_settings_of_a_plan_next_to_a_finished_one(option: 
         make_request(CompareRequest, None, {"model": "m", source: "folder", option: value})
 
 
-@pytest.mark.parametrize(("option", "default"), [("budget", "8"), ("projection", "orthogonal"), ("rank", "16")])
+@pytest.mark.parametrize(("option", "default"), [("budget", "10"), ("projection", "orthogonal"), ("rank", "16")])
 def test_a_comparison_refuses_them_at_their_defaults_too(option: str, default: str, run: Run) -> None:
     """The plan of a search may be another: its projection is contrastive by default."""
     message = f"--{option}: is for a plan that is made now, and --search names a finished one"

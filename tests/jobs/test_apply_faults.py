@@ -32,6 +32,7 @@ FAULTS = {
     "into the base": "base model's folder",
     "into the adapter": "adapter's folder",
     "bad strength": "strength",
+    "strength above 1": "strength 1.5 is above 1, the largest that the orthogonal projection takes.",
     "too many strengths": "3 strengths are given for 2 layers",
     "no strength there": "strength 0 in layer 2",
     "pruned base": "its base model was pruned before",
@@ -95,6 +96,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[objec
             "into the base": {"output": base / "out"},
             "into the adapter": {"output": adapter},
             "bad strength": {"strength": "much"},
+            "strength above 1": {"strength": "1.5,0.0"},
             "too many strengths": {"strength": "0.1,0.2,0.3"},
             "no strength there": {"strength": "0.5"},
         }.get(fault, {})

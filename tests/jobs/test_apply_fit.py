@@ -235,6 +235,7 @@ def test_one_strength_per_layer_and_a_format_of_an_adapter_are_refused(
 ) -> None:
     base = checkpoint("llama")
     fit = make_fit(tmp_path / "sft", base)
+    run.refused("merged with a factor from 0 to 1", "apply", fit, base, "-o", tmp_path / "out", "--strength", "1.5")
     run.refused("a fit has one strength", "apply", fit, base, "-o", tmp_path / "out", "--strength", "0.1,0.2")
     run.refused("the fit's folder", "apply", fit, base, "-o", fit / "out")
     run.refused("is for a fit", "apply", tmp_path, base, "-o", tmp_path / "out", "--format", "adapter")

@@ -15,7 +15,8 @@ from optuna.storages.journal import JournalFileBackend
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.method.separability import candidate_layers
-from prosafeprune.plan_search.optuna_study import best_of, search_plans
+from prosafeprune.plan_search.frontier import best_of
+from prosafeprune.plan_search.optuna_study import search_plans
 from prosafeprune.plan_search.scored_plan import ScoredPlan
 from prosafeprune.plan_search.search_space import SearchSpace, draw_plan, paper_windows, searched_layers
 from prosafeprune.progress import Advance, EarlierSteps, SilentReporter, Status
@@ -155,7 +156,7 @@ def test_a_full_disk_is_not_called_damage_and_costs_no_trial(
         run(tmp_path / "journal", "12")
     assert f"{tmp_path / 'journal'}: could not be written (No space left on device)" in str(raised.value)
     assert "Remove it" not in str(raised.value)
-    assert len(run(tmp_path / "journal", "12")) == len(run(tmp_path / "undisturbed", "12"))
+    assert len(run(tmp_path / "journal", "7")) == len(run(tmp_path / "undisturbed", "7"))
 
 
 def test_equal_searches_find_the_same(tmp_path: Path) -> None:
@@ -198,7 +199,7 @@ def test_the_paper_measures_windows_of_every_length_by_default(num_layers: int) 
     assert {len(plan.layers) for plan in plans} == {1, 2, 4, 8}
     assert SearchOptions(strategy="paper").budget == PAPER_BUDGET
     assert (Budget(PAPER_BUDGET).trials or 0) >= len(plans)
-    assert (SearchOptions(strategy="paper", budget="3").budget, SearchOptions().budget) == ("3", "8")
+    assert (SearchOptions(strategy="paper", budget="3").budget, SearchOptions().budget) == ("3", "10")
 
 
 def test_a_plan_has_one_strength_a_layer_or_one_for_all() -> None:
@@ -207,6 +208,15 @@ def test_a_plan_has_one_strength_a_layer_or_one_for_all() -> None:
     assert Plan(layers=(3, 5), strength=0.7).strength_of(5) == 0.7
     with pytest.raises(ValueError, match="3 strengths"):
         Plan(layers=(3, 5), strength=(0.2, 1.0, 1.0))
+
+
+def test_fitted_projections_alone_take_strengths_above_1() -> None:
+    assert Plan(layers=(3, 5), strength=(0.2, 2.0), projection=Projection.OBLIQUE).is_stronger
+    for strength in (1.1, (0.2, 1.1)):
+        with pytest.raises(ValueError, match=r"strength 1\.1 is above 1, the largest that the orthogonal"):
+            Plan(layers=(3, 5), strength=strength)
+    with pytest.raises(ValueError, match="less than or equal to 2"):
+        Plan(layers=(3, 5), strength=2.1, projection=Projection.CONTRASTIVE)
 
 
 def test_a_search_tries_every_share_at_the_two_best_windows_first(tmp_path: Path) -> None:
@@ -232,9 +242,44 @@ def test_where_there_is_room_weaker_shares_come_first(lowest: float, order: list
 
     shares = (-0.25, -0.35, -0.45, -0.15, 0.0)
     space = SearchSpace(range(10, 22), [Pooling.LAST], 16, Projection.CONTRASTIVE, shares)
-    found = run(tmp_path / "journal", "11", lowest, one_window, space)
-    tried = [(one.plan.layers[0], one.plan.harmful_share) for one in found[3:]]
+    found = run(tmp_path / "journal", "14", lowest, one_window, space)
+    tried = [(one.plan.layers[0], one.plan.harmful_share) for one in found[3:] if not one.plan.is_stronger]
     assert tried == [(start, share) for share in order for start in (12, 14)]
+
+
+@pytest.mark.parametrize(
+    ("projection", "lowest", "expected"),
+    [
+        (Projection.CONTRASTIVE, 87, [(1.5, -0.25), (2.0, -0.25), (2.0, -0.15)]),
+        (Projection.CONTRASTIVE, 89, [(1.5, -0.25), (2.0, -0.25)]),  # no room above the floor
+        (Projection.ORTHOGONAL, 87, []),
+    ],
+)
+def test_the_best_plan_is_made_stronger_where_its_projection_is_fitted(
+    projection: Projection, lowest: float, expected: list[tuple[float, float]], tmp_path: Path
+) -> None:
+    def stronger_is_better(plan: Plan) -> ScoredPlan:
+        gained = 10 * plan.strength_of(plan.layers[0]) + plan.layers[0] - 10 * (plan.harmful_share == -0.45)
+        return ScoredPlan(plan=plan, compliance_rate=60 + gained, safety_score=90, divergence=0)
+
+    shares = (-0.25, -0.35, -0.45, -0.15) if projection is Projection.CONTRASTIVE else (None,)
+    space = SearchSpace(range(10, 22), [Pooling.LAST, Pooling.TAIL, Pooling.USER], 16, projection, shares)
+    found = run(tmp_path / "journal", "10", lowest, stronger_is_better, space)
+    best = max(found[:7], key=lambda one: one.value).plan
+    tried = [one.plan for one in found[7 : 7 + len(expected)]]
+    assert [(plan.strength, plan.harmful_share) for plan in tried] == expected
+    assert {plan.layers for plan in tried} <= {best.layers}
+    assert {one.plan.strength for one in found[:7]} == {1.0}
+    assert max(space.strengths) == (2.0 if expected else 1.0)
+
+
+def test_a_search_interrupted_before_the_stronger_plans_tries_them_once(tmp_path: Path) -> None:
+    space = SearchSpace(range(10, 22), [Pooling.LAST], 16, Projection.CONTRASTIVE, (-0.25, -0.35, -0.45))
+    for budget in range(1, 10):
+        found = run(tmp_path / "journal", str(budget), space=space)
+    whole = run(tmp_path / "whole", "9", space=space)
+    assert [one.plan for one in found] == [one.plan for one in whole]
+    assert [one.plan.strength for one in found] == [1.0] * 7 + [1.5, 2.0]
 
 
 @pytest.mark.parametrize(("depth", "expected"), [(1, (0,)), (3, (1, 2)), (28, tuple(range(7, 25)))])

@@ -63,6 +63,8 @@ def test_plans_that_may_be_above_the_floor_are_confirmed() -> None:
         for strength in (0.5, 1.0)
     ]
     assert plans_to_confirm(shares, 85, 3, error=2) == [shares[1], shares[3]]
+    stronger = shares[1].model_copy(update={"plan": shares[1].plan.model_copy(update={"strength": 1.5})})
+    assert plans_to_confirm([*shares, stronger], 85, 4, error=2) == [shares[1], shares[3], stronger]
 
 
 def test_the_selected_point_is_measured_above_the_floor_and_complies_more_than_the_base_model() -> None:

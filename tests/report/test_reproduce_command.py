@@ -43,7 +43,7 @@ def test_the_printed_command_asks_for_the_same_plan(run: Callable[..., Any], mon
     code, _, err = run(*command_of(render_page(page)))
     assert code == 0, err
     plan = {"layers": PLAN.layers, "rank": 8, "strength": PLAN.strength, "pooling": PLAN.pooling}
-    assert asked == [make_recipe(**{"model": "org/tiny", **settings, **plan, "budget": "8"})]
+    assert asked == [make_recipe(**{"model": "org/tiny", **settings, **plan, "budget": "10"})]
 
 
 def test_the_printed_command_of_an_evaluation_asks_for_the_same(

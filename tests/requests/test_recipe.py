@@ -48,7 +48,9 @@ def test_layers_are_sorted_and_told_once() -> None:
         ({"layers": (-1,)}, "is not a list of layers"),
         ({"layers": "1", "batch_size": True}, "batch_size: "),
         ({"layers": []}, "layers: "),
-        ({"layers": "1", "strength": 1.5}, "strength: .* less than or equal to 1"),
+        ({"layers": "1", "strength": 2.5}, "strength: .* less than or equal to 2"),
+        ({"layers": "1", "strength": 1.5}, "strength 1.5 is above 1, the largest that the orthogonal projection takes"),
+        ({"layers": "1,2", "strength": "0.5,1.5"}, "strength 1.5 is above 1, the largest that the orthogonal"),
         ({"layers": "1", "rank": 0}, "rank: "),
         ({"layers": "1", "pooling": "mean"}, "pooling: "),
         ({"layers": "1", "batch_size": 0}, "batch_size: "),
@@ -145,8 +147,8 @@ def test_the_demo_takes_the_plan_of_the_recipe_for_its_model() -> None:
 
 def test_a_value_out_of_range_is_not_also_said_to_be_of_the_wrong_type() -> None:
     with pytest.raises(InputError) as refused:
-        make_recipe(model="m", layers=1, strength="1.5")
-    assert "less than or equal to 1" in str(refused.value)
+        make_recipe(model="m", layers=1, strength="2.5")
+    assert "less than or equal to 2" in str(refused.value)
     assert "tuple" not in str(refused.value)
 
 

@@ -3,7 +3,7 @@
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.pruning_record import Pruning, read_pruning
 from prosafeprune.files.user_path import user_path
-from prosafeprune.method.plan import Plan
+from prosafeprune.method.plan import Plan, require_strength
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.setup.prepare import given_plan
@@ -14,11 +14,19 @@ def find_plan(request: AnalyzeRequest) -> Plan | None:
     """Return the plan of the requested layers or, without layers, the plan of the pruned model, if any.
 
     Raises:
-        InputError: the pruned model's record cannot be read, or its pooling differs from the requested one.
+        InputError: the pruned model's record cannot be read, its pooling differs from the requested one, or one of the
+            strengths to measure is larger than its projection takes.
     """
-    plan = given_plan(request)
+    plan = given_plan(request) or _pruned_plan(request)
     if plan is not None:
-        return plan
+        try:
+            require_strength(request.strengths, plan.projection)
+        except ValueError as error:
+            raise InputError(f"--strengths: {error}.") from error
+    return plan
+
+
+def _pruned_plan(request: AnalyzeRequest) -> Plan | None:
     pruning = _pruning_of(request)
     if pruning is None:
         return None

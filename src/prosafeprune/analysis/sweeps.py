@@ -19,7 +19,7 @@ from prosafeprune.evaluation.judged_set import counted_once
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.method.overlap_operator import harmful_operator
-from prosafeprune.method.plan import Plan, Projection, describe_layers, describe_plan, first_layer
+from prosafeprune.method.plan import LARGEST_STRENGTH, Plan, Projection, describe_layers, describe_plan, first_layer
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.prompts import PromptClass
 from prosafeprune.prompts.bundled import Split
@@ -133,9 +133,12 @@ def submodule_sweep(plan: Plan, anatomy: Anatomy) -> Sweep:
 def operator_sweep(plan: Plan) -> Sweep:
     """Return the plan with the paper's operator and with the operator without ``Pi_p`` (table 3).
 
-    Both have orthogonal projections, whatever the plan has: otherwise they would differ in more than ``Pi_p``.
+    Both have orthogonal projections, whatever the plan has: otherwise they would differ in more than ``Pi_p``. These
+    take strengths up to 1.
     """
-    plan = _changed(plan, projection=Projection.ORTHOGONAL, harmful_share=None)
+    largest, given = LARGEST_STRENGTH[Projection.ORTHOGONAL], plan.strength
+    strength = tuple(min(one, largest) for one in given) if isinstance(given, tuple) else min(given, largest)
+    plan = _changed(plan, projection=Projection.ORTHOGONAL, harmful_share=None, strength=strength)
     return Sweep(
         "Operator",
         [

@@ -23,7 +23,7 @@ from prosafeprune.text import for_terminal
 
 UPDATES_PER_SECOND = 8
 HELP = """\
-/strength 0.6   answer at this strength (0 to 1); without a number, at the plan's own
+/strength 0.6   answer at this strength; without a number, at the plan's own
 /base           answer with the base model
 /both           answer with both, side by side
 /plan NAME      use another plan of the search
@@ -153,11 +153,13 @@ class ChatSession:
         sides: tuple[Side, ...] = self.sides if "pruned" in self.sides else ("pruned",)
         if self.plan is None:
             self._choose(sides)
+        edit = self.served.edits[self.plan or ""]
         try:
             strength = float(argument) if argument else None
         except ValueError:
-            raise InputError(f"/strength {argument}: is not a number from 0 to 1.") from None
-        self.served.edits[self.plan or ""].at(strength)
+            largest = edit.plan.largest_strength
+            raise InputError(f"/strength {argument}: is not a number from 0 to {largest:g}.") from None
+        edit.at(strength)
         self.strength = strength
         self._choose(sides)
 

@@ -54,6 +54,7 @@ def _describe(served: ServedModel, request: PlaygroundRequest, edit: ServedEdit)
         "title": "Pruned" if edit.name == PRUNED else edit.name.replace("-", " ").capitalize(),
         "layers": list(plan.layers),
         "strengths": [plan.strength_of(layer) for layer in plan.layers],
+        "largest": plan.largest_strength,
         "savable": reason_not_saved(served, request, edit.name) is None,
         "text": f"Layers {plan.layers_in_words}, rank {plan.rank}, {plan.projection_in_words} projection"
         f"{_rates(served, edit)}.",

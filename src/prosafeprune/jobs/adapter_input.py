@@ -18,7 +18,7 @@ from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import Lineage
 from prosafeprune.method.overlap_operator import LowRankChange
-from prosafeprune.method.plan import Plan
+from prosafeprune.method.plan import Plan, require_strength
 from prosafeprune.model.adapters import KEY_PREFIX, find_folder
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.model_files import require_plain_files
@@ -74,13 +74,18 @@ class OwnAdapter:
         """Return the adapter's plan at another strength; at its own for None.
 
         Raises:
-            InputError: there are more or fewer strengths than layers, or a layer that was not edited would be.
+            InputError: there are more or fewer strengths than layers, one is larger than the plan's projection takes,
+                or a layer that was not edited would be.
         """
         plan = self.plan
         if strength is None:
             return plan
         if isinstance(strength, tuple) and len(strength) != len(plan.layers):
             raise InputError(f"strength: {len(strength)} strengths are given for {len(plan.layers)} layers.")
+        try:
+            require_strength(strength, plan.projection)
+        except ValueError as error:
+            raise InputError(f"{error}.") from error
         scaled = plan.model_copy(update={"strength": strength})
         unscalable = [layer for layer in plan.layers if plan.strength_of(layer) == 0 < scaled.strength_of(layer)]
         if unscalable:

@@ -87,9 +87,11 @@ class OwnFit:
 
 
 def strength_of(request: ApplyRequest) -> float:
-    """Return the factor that a fit is merged with. Raises InputError when one per layer is asked for."""
+    """Return the factor that a fit is merged with. Raises InputError for one per layer, or one above 1."""
     if isinstance(request.strength, tuple):
         raise InputError("--strength: a fit has one strength, not one per layer. Give a single number.")
+    if request.strength is not None and request.strength > 1:
+        raise InputError(f"--strength {request.strength:g}: a fit is merged with a factor from 0 to 1.")
     return 1.0 if request.strength is None else request.strength
 
 

@@ -279,6 +279,7 @@ def identity_without_weights(prepared: PreparedRun, judge: str) -> dict[str, Any
         "rank": choices.rank,
         "projection": choices.projection.value,
         "harmful_shares": list(choices.harmful_shares),
+        "strengths": list(choices.space(()).strengths) if recipe.strategy == "auto" else None,
         "max_safety_drop": recipe.max_safety_drop,
         "dtype": recipe.runs_in,
         "system": recipe.system,

@@ -78,7 +78,7 @@ class ServedModel:
 
         Raises:
             UnknownModelError: there is no such model.
-            InputError: the strength is not from 0 to 1.
+            InputError: the strength is not one that the plan takes.
         """
         if name in (BASE, self.source.name):
             return None

@@ -11,8 +11,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
-Strength = Annotated[float, Field(ge=0, le=1)]
-"""The paper's lambda (Eq. 3): 0 removes nothing, 1 removes all of the overlap."""
+Strength = Annotated[float, Field(ge=0, le=2)]
+"""The paper's lambda (Eq. 3): 0 removes nothing, 1 removes all of the overlap. Above 1 for fitted projections."""
 
 
 class Pooling(StrEnum):
@@ -39,9 +39,22 @@ class Projection(StrEnum):
     """Like oblique, but reads a share of harmful outputs, negative by default: pruning then adds to them."""
 
 
+LARGEST_STRENGTH = {Projection.ORTHOGONAL: 1.0, Projection.OBLIQUE: 2.0, Projection.CONTRASTIVE: 2.0}
+"""The orthogonal projection reads all that there is to remove. Fitted ones, being regularised, read less of new prompts
+than what they were fitted to, so more than one time what they read may be removed."""
 HARMFUL_SHARE = {Projection.OBLIQUE: 0.0, Projection.CONTRASTIVE: -0.5}
 """What a fitted projection reads from harmful outputs, as a share of what ``Pi_p`` reads from them, unless the plan has
 a share. Pruning subtracts what is read: a negative share adds to harmful outputs."""
+
+
+def require_strength(strength: float | Sequence[float], projection: Projection) -> None:
+    """Raise ValueError when a strength is above what the projection takes."""
+    largest = max(strength, default=0.0) if isinstance(strength, Sequence) else strength
+    if largest > LARGEST_STRENGTH[projection]:
+        raise ValueError(
+            f"strength {largest:g} is above {LARGEST_STRENGTH[projection]:g}, the largest that the {projection.value} "
+            "projection takes"
+        )
 
 
 class Plan(BaseModel):
@@ -69,6 +82,21 @@ class Plan(BaseModel):
         if self.harmful_share is not None and self.projection is not Projection.CONTRASTIVE:
             raise ValueError(f"a harmful share is given, which the {self.projection.value} projection does not take")
         return self
+
+    @model_validator(mode="after")
+    def _strength_of_the_projection(self) -> Plan:
+        require_strength(self.strength, self.projection)
+        return self
+
+    @property
+    def is_stronger(self) -> bool:
+        """Whether a layer has a strength above 1, which the paper's lambda does not have."""
+        return any(self.strength_of(layer) > 1 for layer in self.layers)
+
+    @property
+    def largest_strength(self) -> float:
+        """The largest strength that the plan's projection takes."""
+        return LARGEST_STRENGTH[self.projection]
 
     @property
     def fitted_share(self) -> float:

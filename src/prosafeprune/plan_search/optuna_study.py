@@ -14,8 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from prosafeprune.errors import REFUSED_BY_SYSTEM, InputError, first_line
 from prosafeprune.method.plan import Plan, describe_plan
+from prosafeprune.plan_search.frontier import best_of
 from prosafeprune.plan_search.scored_plan import ScoredPlan
-from prosafeprune.plan_search.search_space import SearchSpace, draw_plan, starting_points, variations
+from prosafeprune.plan_search.search_space import SearchSpace, draw_plan, starting_points
+from prosafeprune.plan_search.trial_order import TrialOrder
 from prosafeprune.progress import EarlierSteps, Reporter
 from prosafeprune.requests.search import Budget
 
@@ -23,8 +25,6 @@ STUDY = "prosafeprune"
 ROUND = 8
 """Trials drawn before the first of them is scored. It does not depend on the number of workers, so that a search finds
 the same on one machine and on many; the larger it is, the less each draw can learn from earlier ones."""
-VARIED_WINDOWS = 2
-"""How many of the first windows are tried with other harmful shares."""
 SEEDS = 2**32
 """Seeds that Optuna's sampler takes; ``--seed`` may be any of 2**63."""
 
@@ -58,7 +58,8 @@ def search_plans(
     """Score plans until the budget is spent; return all scored plans, those of earlier runs included.
 
     First come a few windows of layers, then the best of them with other harmful shares, whatever their S.S., which the
-    share decides: weaker ones first where the S.S. leaves room above the floor. Then comes what Optuna draws.
+    share decides: weaker ones first where the S.S. leaves room above the floor. After a few of these, the best plan so
+    far is tried at strengths above 1. Then come the other shares, and what Optuna draws.
 
     Args:
         score: estimates the effect of a plan.
@@ -80,16 +81,11 @@ def search_plans(
     with reporter.stage("Search", budget.total, lambda: describe_best(list(scores.values()), lowest_safety)) as advance:
         reported = min(budget.steps_done(count), budget.total)
         advance(EarlierSteps(reported))
-        first = len(starting_points(space))
+        order = TrialOrder(space, lowest_safety)
         while not budget.is_spent(count):
-            if count == first:
-                best = sorted(scores.values(), key=lambda candidate: -candidate.value)[:VARIED_WINDOWS]
-                with _written(journal):
-                    _enqueue(
-                        study,
-                        variations(space, {candidate.plan: candidate.has_room(lowest_safety) for candidate in best}),
-                    )
-            size = first - count if count < first else ROUND
+            with _written(journal):
+                _enqueue(study, order.points(count, scores))
+            size = order.before_next(count, scores) or ROUND
             size = size if budget.trials is None else min(size, budget.trials - count)
             with _written(journal):
                 drawn = _draw_round(study, space, size, unfinished)
@@ -144,12 +140,6 @@ def _finish(study: optuna.Study, trial: optuna.Trial, scored: ScoredPlan, lowest
         warnings.simplefilter("ignore", UserWarning)  # a run killed between these lines has set it
         trial.set_constraint("safety", lowest_safety - scored.safety_score)
     study.tell(trial, scored.value)
-
-
-def best_of(scored: Sequence[ScoredPlan], lowest_safety: float) -> ScoredPlan | None:
-    """Return the plan of the highest value among those above the floor, or None."""
-    safe = [plan for plan in scored if plan.safety_score >= lowest_safety]
-    return max(safe, key=lambda plan: plan.value, default=None)
 
 
 def describe_best(scored: Sequence[ScoredPlan], lowest_safety: float) -> str:

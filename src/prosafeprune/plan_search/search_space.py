@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna import Trial
 
-from prosafeprune.method.plan import Plan, Pooling, Projection
+from prosafeprune.method.plan import LARGEST_STRENGTH, Plan, Pooling, Projection
 
 STARTS = 18
 """Layers that windows may start at; in deeper models every second or third layer is one."""
@@ -18,6 +18,8 @@ LONGEST = 0.56
 FIRST_WINDOWS, FIRST_LENGTH = 3, 1 / 3
 """How many windows are scored first, evenly spread, and their length as a share of the searched layers."""
 STRENGTHS = (0.4, 0.6, 0.8, 1.0)
+STRONGER = (1.5, 2.0)
+"""Strengths for fitted projections besides :data:`STRENGTHS`, in the order to try."""
 SEARCHED_SHARES = (-0.25, -0.35, -0.45, -0.15, -0.6, 0.0)
 """Harmful shares of the contrastive projection, the most promising first. The lower, the more refusals are added to
 harmful prompts, and to harmless ones that look like them."""
@@ -62,6 +64,23 @@ class SearchSpace:
         """Length of the longest window, in steps."""
         return max(1, round(LONGEST * len(self.layers) / self.step))
 
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """Strengths of plans, ascending: those that the projection takes."""
+        return tuple(one for one in (*STRENGTHS, *STRONGER) if one <= LARGEST_STRENGTH[self.projection])
+
+    def plan_at(self, point: Mapping[str, Any]) -> Plan:
+        """Return the plan of a trial."""
+        first = point["start"] * self.step
+        return Plan(
+            layers=tuple(self.layers[first : first + point["length"] * self.step]),
+            pooling=Pooling(point["pooling"]),
+            rank=self.rank,
+            strength=point["strength"],
+            projection=self.projection,
+            harmful_share=point["harmful_share"],
+        )
+
 
 def starting_points(space: SearchSpace) -> list[dict[str, Any]]:
     """Return the trials to run first: the first windows, at full strength, with the first pooling and share."""
@@ -79,13 +98,30 @@ def variations(space: SearchSpace, best: Mapping[Plan, bool]) -> list[dict[str, 
             their S.S. leaves room above the floor. Then the shares that add fewer refusals are tried first.
     """
     first, *others = space.poolings
-    by_plan = {_plan(space, _point(space, first, window)): window for window in _first_windows(space)}
+    by_plan = {space.plan_at(_point(space, first, window)): window for window in _first_windows(space)}
     windows = [by_plan[plan] for plan in best]
     points = [_point(space, pooling, window) for pooling in others for window in windows]
     orders = [_share_order(space.harmful_shares, room) for room in best.values()]
     for shares in zip(*orders, strict=True):
         points += [_point(space, first, window, share) for window, share in zip(windows, shares, strict=True)]
     return points
+
+
+def stronger(space: SearchSpace, plan: Plan, room: bool) -> list[dict[str, Any]]:
+    """Return the trials of a plan at strengths above 1, as far as its projection takes them.
+
+    Args:
+        space: what plans are drawn from.
+        plan: the best one so far.
+        room: whether its S.S. leaves room above the floor. Then the largest strength is tried with the next share that
+            adds fewer refusals, too, since a stronger edit adds more of them.
+    """
+    window = space.starts.index(plan.layers[0]), math.ceil(len(plan.layers) / space.step)
+    share = space.harmful_shares.index(plan.harmful_share)
+    point = _point(space, plan.pooling, window, share)
+    points = [{**point, "strength": strength} for strength in STRONGER if strength in space.strengths]
+    weaker = [other for other in space.harmful_shares if other is not None and other > (plan.harmful_share or 0.0)]
+    return [*points, {**points[-1], "harmful_share": min(weaker)}] if points and weaker and room else points
 
 
 def _share_order(shares: Sequence[float | None], room: bool) -> list[int]:
@@ -121,22 +157,10 @@ def draw_plan(trial: Trial, space: SearchSpace) -> Plan:
         "start": trial.suggest_int("start", 0, len(space.starts) - 1),
         "length": trial.suggest_int("length", 1, space.longest),
         "pooling": trial.suggest_categorical("pooling", [pooling.value for pooling in space.poolings]),
-        "strength": trial.suggest_categorical("strength", list(STRENGTHS)),
+        "strength": trial.suggest_categorical("strength", list(space.strengths)),
         "harmful_share": trial.suggest_categorical("harmful_share", list(space.harmful_shares)),
     }
-    return _plan(space, drawn)
-
-
-def _plan(space: SearchSpace, drawn: Mapping[str, Any]) -> Plan:
-    first = drawn["start"] * space.step
-    return Plan(
-        layers=tuple(space.layers[first : first + drawn["length"] * space.step]),
-        pooling=Pooling(drawn["pooling"]),
-        rank=space.rank,
-        strength=drawn["strength"],
-        projection=space.projection,
-        harmful_share=drawn["harmful_share"],
-    )
+    return space.plan_at(drawn)
 
 
 def paper_windows(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from prosafeprune.method.plan import Pooling, Projection, Strength
+from prosafeprune.method.plan import Pooling, Projection, Strength, require_strength
 from prosafeprune.requests.measuring import FileOptions
 from prosafeprune.requests.parsing import PUBLIC_NAME, PathsOrNames
 
@@ -137,7 +137,9 @@ class PlanOptions(OperatorOptions):
         description="Decoder layers to prune, counted from 0: 14-17 or 14,16. Default: found by a search.",
     )
     strength: Strengths = Field(
-        0.9, description="The paper's lambda: how much of the overlap is removed; or one per layer, in order: 0.9,0.5."
+        0.9,
+        description="The paper's lambda: how much of the overlap is removed, at most 1; at most 2 with the projections "
+        "oblique and contrastive. Or one per layer, in order: 0.9,0.5.",
     )
 
     @model_validator(mode="before")
@@ -177,6 +179,11 @@ class PlanOptions(OperatorOptions):
     def _one_strength_per_layer(self) -> PlanOptions:
         if isinstance(self.strength, tuple) and len(self.strength) != len(self.layers or ()):
             raise ValueError(f"{len(self.strength)} strengths are given for {len(self.layers or ())} layers")
+        return self
+
+    @model_validator(mode="after")
+    def _strength_of_the_projection(self) -> PlanOptions:
+        require_strength(self.strength, self.projection)
         return self
 
 

@@ -125,8 +125,8 @@ class SearchOptions(BaseModel):
         "auto", description="How layers are searched: auto, or paper (windows near the silhouette's peak, by T.S.)."
     )
     budget: str = Field(
-        "8",
-        description="How long to search: trials (8) or a time (10m, 1h). By default 8 trials, with --strategy paper "
+        "10",
+        description="How long to search: trials (10) or a time (10m, 1h). By default 10 trials, with --strategy paper "
         "all of its windows.",
     )
     confirmations: int = Field(

@@ -16,7 +16,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule
 
 Strengths = Mapping[int, float]
-"""The strength of each pruned layer, from 0 to 1."""
+"""The strength of each pruned layer, from 0 to the largest that its plan takes."""
 
 
 class MatrixKey(NamedTuple):
@@ -69,16 +69,16 @@ class ServedEdit:
         """Return the strength of each layer: one for all, one per layer of the plan, or the plan's own for None.
 
         Raises:
-            InputError: a strength is not from 0 to 1, there are more or fewer than layers, or a layer has no factors.
+            InputError: the plan takes no such strength, there are more or fewer than layers, or a layer has no factors.
         """
         if strength is None:
             return {layer: self.plan.strength_of(layer) for layer in self.layers}
         given = [strength] * len(self.plan.layers) if isinstance(strength, int | float) else list(strength)
         if len(given) != len(self.plan.layers):
             raise InputError(f"{self.name}: {len(given)} strengths are given for {len(self.plan.layers)} layers.")
-        wrong = [value for value in given if not 0 <= value <= 1]
+        wrong = [value for value in given if not 0 <= value <= self.plan.largest_strength]
         if wrong:
-            raise InputError(f"{self.name}: strength {wrong[0]:g} is not from 0 to 1.")
+            raise InputError(f"{self.name}: strength {wrong[0]:g} is not from 0 to {self.plan.largest_strength:g}.")
         asked = dict(zip(self.plan.layers, given, strict=True))
         missing = [layer for layer, value in asked.items() if value > 0 and layer not in self.layers]
         if missing:

@@ -158,6 +158,7 @@ function showPlan() {
   element("layers").replaceChildren();
   element("plan-text").textContent = one ? one.text : "No pruned model is given: this is the base model alone.";
   element("strength").disabled = !one;
+  element("strength").max = one?.largest ?? 1; // before the value, which it would cut
   element("pruned").hidden = !one;
   element("save-title").parentElement.hidden = !one || !one.savable;
   for (const [index, layer] of (one?.layers ?? []).entries()) {
@@ -167,7 +168,7 @@ function showPlan() {
     label.textContent = `Layer ${layer}`;
     label.htmlFor = `layer-${layer}`;
     const input = document.createElement("input");
-    Object.assign(input, { id: `layer-${layer}`, type: "range", min: 0, max: 1, step: 0.05, value: one.strengths[index] });
+    Object.assign(input, { id: `layer-${layer}`, type: "range", min: 0, max: one.largest, step: 0.05, value: one.strengths[index] });
     input.addEventListener("input", strengthChanged);
     row.append(label, input, document.createElement("output"));
     element("layers").append(row);

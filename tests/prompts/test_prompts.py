@@ -310,3 +310,7 @@ def test_a_split_of_few_prompts_leaves_neither_part_empty(size: int) -> None:
     first, rest = prompt_set(*"abc"[:size]).split(0.4, seed=0)
     assert len(first) >= 1 and len(rest) >= 1
     assert set(first.texts) | set(rest.texts) == set("abc"[:size])
+
+
+def test_a_set_is_shown_without_its_prompts() -> None:
+    assert repr(bundled_prompts(PromptClass.HARMFUL, "test")) == "PromptSet(harmful, 'bundled test', 300 prompts)"

@@ -59,7 +59,7 @@ class Prompt:
         return next((kind for kind in (PAIRED, WILD) if self.style.startswith(f"{kind}-")), "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PromptSet:
     """Prompts of one class, with the name of their source (``bundled calibration``, a file, a dataset id)."""
 
@@ -69,6 +69,10 @@ class PromptSet:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    def __repr__(self) -> str:
+        """Return class, source and number: hundreds of prompts, harmful ones among them, would fill a notebook."""
+        return f"PromptSet({self.prompt_class.value}, {self.source!r}, {len(self)} prompts)"
 
     def __iter__(self) -> Iterator[Prompt]:
         return iter(self.prompts)

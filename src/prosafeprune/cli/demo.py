@@ -12,11 +12,11 @@ SETTINGS: dict[str, Any] = {"samples": 160, "test_samples": 100, "max_new_tokens
 """Fewer prompts and shorter answers than by default, and no system prompt measured, so that the demo takes minutes."""
 PLAN: dict[str, Any] = {
     "layers": (14, 15, 16, 17, 18),
-    "strength": 1.0,
+    "strength": 2.0,
     "rank": 16,
     "pooling": "last",
     "projection": "contrastive",
-    "harmful_share": -0.45,
+    "harmful_share": -0.35,
 }
 """What a search of this model selected: docs/results.md, "The demo". The same as recipes/qwen-2.5-coder-0.5b.yaml."""
 SEARCH: dict[str, Any] = {"budget": "6", "confirmations": 3}

@@ -140,9 +140,10 @@ def test_shipped_recipes_are_valid(file: Path) -> None:
     )
 
 
-def test_the_demo_takes_the_plan_of_the_recipe_for_its_model() -> None:
+def test_the_demo_prunes_the_layers_of_the_recipe_for_its_model() -> None:
     recipe = make_recipe(Path(__file__).parents[2] / "recipes/qwen-2.5-coder-0.5b.yaml")
-    assert {name: getattr(recipe, name) for name in PLAN} == PLAN
+    of_the_demo = {**PLAN, "strength": 2.0, "harmful_share": -0.35}
+    assert {name: getattr(recipe, name) for name in PLAN} == of_the_demo
 
 
 def test_a_value_out_of_range_is_not_also_said_to_be_of_the_wrong_type() -> None:

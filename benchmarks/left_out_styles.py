@@ -217,17 +217,15 @@ class Workbench:
 
     def _other_styles(self, name: PromptClass, number: int, rows: Sequence[int]) -> list[int]:
         """Return a class's rows without the style of a fold; benign prompts have other styles, so all of theirs."""
+        if name not in self.styles:
+            return list(rows)
         of_style: dict[str, list[int]] = defaultdict(list)
         for row, prompt in zip(rows, self.made_from[name], strict=True):
             of_style[prompt.style].append(row)
-        if name not in self.styles:
-            return [row for of_one in of_style.values() for row in of_one]
         styles = self.styles[name]
-        others = [styles[(number + step) % len(styles)] for step in range(1, len(styles))]
-        if self.other_styles is None:
-            return [row for style in others for row in of_style[style]]
-        each = CALIBRATION[name] // self.other_styles
-        return [row for style in others[: self.other_styles] for row in of_style[style][:each]]
+        others = [*styles[number + 1 :], *styles[:number]][: self.other_styles]
+        each = None if self.other_styles is None else CALIBRATION[name] // self.other_styles
+        return [row for style in others for row in of_style[style][:each]]
 
     @torch.inference_mode()
     def _edit(

@@ -44,8 +44,9 @@ def test_sets_are_named_as_the_guides_write_them(tmp_path: Path) -> None:
 
 
 def test_a_class_or_split_that_is_none_is_one_line_with_those_that_are(tmp_path: Path) -> None:
+    split: Any = "train"
     with pytest.raises(InputError, match="'train': is no split. Give one of calibration, validation, test."):
-        bundled_prompts("harmful", "train")  # type: ignore[arg-type]
+        bundled_prompts("harmful", split)
     known = "'safe': is no class of prompts. Give one of benign, harmful, pseudo_harmful."
     with pytest.raises(InputError, match=known):
         bundled_prompts("safe", "test")

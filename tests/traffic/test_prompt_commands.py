@@ -65,7 +65,7 @@ def test_check_finds_prompts_that_are_reviewed_in_two_ways(tmp_path: Path, run: 
     assert f"{file} 'Stab him': reviewed as harmful in line 2 and as unsure in line 4" in out
     assert "1 prompts are reviewed in two ways" in err
     assert "in two files" not in err
-    found = json.loads(run("prompts", "check", file, other, "--json")[1])["two_findings"]
+    found = json.loads(run("prompts", "check", file, other, "--json")[1])["conflicting_reviews"]
     assert [(one["prompt"], one["findings"], one["lines"]) for one in found] == [
         ("Stab him", ["harmful", "unsure"], [2, 4])
     ]

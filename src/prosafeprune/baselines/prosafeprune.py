@@ -26,7 +26,7 @@ from prosafeprune.method.overlap_operator import OverlapOperator
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.model_hash import model_hash
+from prosafeprune.model.model_hash import model_hash, require_hash
 from prosafeprune.model.source import check_checkpoint_folder
 from prosafeprune.model.submodule import Layout, Submodule
 from prosafeprune.prompts import PromptClass, PromptSet
@@ -108,12 +108,9 @@ class PrunedCheckpoint(ModelChange):
         if record.model.sha256 != model:
             raise InputError(f"{folder}: was pruned from another model. Give the model it was made from.")
         check_checkpoint_folder(folder, str(folder), edited=True)
-        sha256 = model_hash(folder)
-        if record.weights_sha256 not in (None, sha256):  # of which only the plan's layers would be compared
-            raise InputError(
-                f"{folder}: its weights (or config.json) are not those of its record: they changed after it was "
-                "pruned. Make the model again."
-            )
+        # Of a checkpoint that changed, only the plan's layers would be compared.
+        recorded = record.weights_sha256
+        sha256 = model_hash(folder) if recorded is None else require_hash(folder, recorded, folder)
         return cls(
             plan=record.require_plan(f"--pruned {folder}", "Evaluate it alone, or compare its method."),
             sha256=sha256,

@@ -18,8 +18,8 @@ PLAN: dict[str, Any] = {
     "projection": "contrastive",
     "harmful_share": -0.45,
 }
-"""What a search of this model selected among strengths up to 1: docs/results.md, "The demo". The stronger plan in
-recipes/qwen-2.5-coder-0.5b.yaml wants more calibration prompts than the demo has."""
+"""What a search of this model selected among strengths up to 1: docs/results.md, "The demo". With the demo's few
+calibration prompts the stronger plan in recipes/qwen-2.5-coder-0.5b.yaml does no better."""
 SEARCH: dict[str, Any] = {"budget": "6", "confirmations": 3}
 MODEL = "The model is Qwen2.5-Coder-0.5B-Instruct as published, from a 4-bit GGUF."
 GIVEN = "Its plan is the one that a search of this model selected; --search searches again."

@@ -69,8 +69,10 @@ class EvaluationFolder(ResumableFolder):
         not known: another ``--seed`` draws others.
         """
         known = self.read(DIVERGENCES) or {}
-        stored = known.get(base)
-        return base in known and not (isinstance(stored, dict) and stored.get(ASKED, asked) != asked)
+        if base not in known:
+            return False
+        stored = known[base]
+        return not isinstance(stored, dict) or stored.get(ASKED, asked) == asked
 
     def stored_divergence(self, base: str, companions: str | None = None) -> Divergence | None:
         """Return the divergence from the base model with the hash ``base``, if measured before, or None.

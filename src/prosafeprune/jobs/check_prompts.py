@@ -1,4 +1,4 @@
-"""``prompts check``: sizes, languages, near-duplicates, benchmark prompts and two findings, before calibration."""
+"""``prompts check``: sizes, languages, near-duplicates, benchmark prompts and conflicting reviews in files."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from prosafeprune.prompts.conversation import last_turn
 from prosafeprune.prompts.overlap import Overlap, describe_overlap, find_overlaps, repeats
 from prosafeprune.prompts.prompt_rows import as_prompt_set, read_prompt_rows
 from prosafeprune.prompts.prompt_set import PromptSet
-from prosafeprune.prompts.reviewed import TwoFindings, prompts_with_two_findings
+from prosafeprune.prompts.reviewed import ConflictingReviews, conflicting_reviews
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.rate_figure import counts_figure
 from prosafeprune.report.result_view import ResultView
@@ -61,7 +61,7 @@ class CheckResult(ResultView):
     """Near-duplicates by file and benchmark."""
     benchmarks: Sequence[str]
     """The sets that were searched for leaks, the bundled ones first."""
-    two_findings: Sequence[TwoFindings]
+    conflicts: Sequence[ConflictingReviews]
     """Prompts that are reviewed in two ways inside one file."""
 
     @property
@@ -71,7 +71,7 @@ class CheckResult(ResultView):
 
     def summary(self) -> str:
         """Return how many files, and how many overlaps."""
-        reviewed = f", {len(self.two_findings)} reviewed in two ways" if self.two_findings else ""
+        reviewed = f", {len(self.conflicts)} reviewed in two ways" if self.conflicts else ""
         return f"{len(self.files)} files, {len(self.overlaps)} prompts in another file or in a benchmark{reviewed}"
 
     def grids(self) -> Sequence[Grid]:
@@ -109,14 +109,14 @@ class CheckResult(ResultView):
             "shared": pairs(self.shared),
             "leaks": pairs(self.leaks),
             "benchmarks": list(self.benchmarks),
-            "two_findings": [vars(found) for found in self.two_findings],
+            "conflicting_reviews": [vars(found) for found in self.conflicts],
         }
 
     def listed(self) -> str:
         """Return the first overlaps and the first prompts that are reviewed in two ways, one a line."""
         overlaps = [describe_overlap(overlap) for overlap in self.overlaps[:MOST_SHOWN]]
-        reviews = [found.describe() for found in self.two_findings[:MOST_SHOWN]]
-        return "\n".join([*_and_more(overlaps, self.overlaps), *_and_more(reviews, self.two_findings)])
+        reviews = [found.describe() for found in self.conflicts[:MOST_SHOWN]]
+        return "\n".join([*_and_more(overlaps, self.overlaps), *_and_more(reviews, self.conflicts)])
 
 
 def run_check(files: Sequence[Path], request: CheckRequest) -> CheckResult:
@@ -139,8 +139,8 @@ def run_check(files: Sequence[Path], request: CheckRequest) -> CheckResult:
         for benchmark in benchmarks
     }
     titles = [benchmark.title for benchmark in benchmarks]
-    two_findings = [found for name, own in rows.items() for found in prompts_with_two_findings(own, name)]
-    return CheckResult([_checked(prompts) for prompts in read], shared, leaks, titles, two_findings)
+    conflicts = [found for name, own in rows.items() for found in conflicting_reviews(own, name)]
+    return CheckResult([_checked(prompts) for prompts in read], shared, leaks, titles, conflicts)
 
 
 def require_no_overlap(result: CheckResult) -> None:
@@ -152,9 +152,9 @@ def require_no_overlap(result: CheckResult) -> None:
             f"{shared} prompts are in two files, and {leaked} in a benchmark: what is measured on them would be "
             "flattered. Remove them from one of the two, or prune with --drop-overlaps."
         )
-    if result.two_findings:
+    if result.conflicts:
         problems.append(
-            f"{len(result.two_findings)} prompts are reviewed in two ways, and such a file is not calibrated on. Keep "
+            f"{len(result.conflicts)} prompts are reviewed in two ways, and such a file is not calibrated on. Keep "
             "one row of each."
         )
     if problems:

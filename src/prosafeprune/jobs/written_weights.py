@@ -5,7 +5,7 @@ from pathlib import Path
 from prosafeprune.errors import InputError
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.model.adapters import CONFIG as ADAPTER_CONFIG
-from prosafeprune.model.model_hash import file_hash, hashed_files, model_hash
+from prosafeprune.model.model_hash import CHANGED, file_hash, hashed_files, model_hash, require_hash
 from prosafeprune.model.source import ADAPTER_WEIGHTS
 from prosafeprune.progress import Reporter
 from prosafeprune.report.record import Record
@@ -20,7 +20,6 @@ NEVER_WRITTEN = (
     "trainable_token_indices",
 )
 """Settings of an adapter that change what it does, and that this package leaves off."""
-CHANGED = "are not those of its record: they changed after the model was measured. Make the model again."
 
 
 def with_weights_hash(record: Record, folder: Path) -> Record:
@@ -50,8 +49,7 @@ def require_recorded_weights(folder: Path, record: Record, reporter: Reporter) -
         return
     model = _model_in(folder, record)
     with reporter.stage("Checking the weights", len(hashed_files(model))) as advance:
-        if model_hash(model, advance=advance) != record.weights_sha256:
-            raise InputError(f"{folder}: its weights (or config.json) {CHANGED}")
+        require_hash(model, record.weights_sha256, folder, advance)
 
 
 def _require_written_scale(folder: Path) -> None:

@@ -5,11 +5,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from prosafeprune.errors import InputError
 from prosafeprune.model.gguf_file import gguf_parts
 from prosafeprune.model.shard_header import ShardHeader, read_shard_header
 from prosafeprune.progress import Advance
 
 HASHED_AT_ONCE = 2**24
+CHANGED = "are not those of its record: they changed after the model was measured. Make the model again."
 CLOCK_TICK = 0.1
 """Seconds within which two changes of a file may have the same time."""
 
@@ -44,6 +46,18 @@ def model_hash(path: Path, known: Mapping[str, str] | None = None, advance: Adva
     if known is None and is_settled:
         _hashes[key] = total.hexdigest()
     return total.hexdigest()
+
+
+def require_hash(model: Path, recorded: str, folder: Path, advance: Advance | None = None) -> str:
+    """Return the hash of a model that was written into ``folder``.
+
+    Raises:
+        InputError: it is not the recorded one, or as :func:`model_hash` does.
+    """
+    found = model_hash(model, advance=advance)
+    if found != recorded:
+        raise InputError(f"{folder}: its weights (or config.json) {CHANGED}")
+    return found
 
 
 def hashed_files(path: Path) -> list[Path]:

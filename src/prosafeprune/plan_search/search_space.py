@@ -121,7 +121,9 @@ def stronger(space: SearchSpace, plan: Plan, room: bool) -> list[dict[str, Any]]
     point = _point(space, plan.pooling, window, share)
     points = [{**point, "strength": strength} for strength in STRONGER if strength in space.strengths]
     weaker = [other for other in space.harmful_shares if other is not None and other > (plan.harmful_share or 0.0)]
-    return [*points, {**points[-1], "harmful_share": min(weaker)}] if points and weaker and room else points
+    if points and weaker and room:
+        points.append({**points[-1], "harmful_share": min(weaker)})
+    return points
 
 
 def _share_order(shares: Sequence[float | None], room: bool) -> list[int]:

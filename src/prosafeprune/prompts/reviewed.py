@@ -17,8 +17,8 @@ REVIEW = "review"
 """The field with the finding of the review; a row without it was not from a log, and is taken as it is."""
 HARMLESS, HARMFUL, UNSURE, OPEN = "harmless", "harmful", "unsure", "open"
 """The findings; ``open`` is that of candidates that nobody has reviewed."""
-FINDINGS = (HARMLESS, HARMFUL, UNSURE, OPEN)
 DECIDED = (HARMLESS, HARMFUL, UNSURE)
+FINDINGS = (*DECIDED, OPEN)
 LABELS = ("label", "class")
 """Fields by which a file may say that a row is of the other kind. Calibrating on it would teach the opposite."""
 WORDS = {"harmful": HARMFUL, "unsafe": HARMFUL, "harmless": HARMLESS, "safe": HARMLESS, "benign": HARMLESS}
@@ -49,12 +49,11 @@ def read_reviewed(source: str, prompt_class: PromptClass, field: str = "prompt")
     """Read a user's prompts as :func:`read_prompts` does; of a reviewed file, those of the class alone.
 
     Raises:
-        InputError: as :func:`read_prompts`, the finding of a review is unknown, a prompt has two findings, a row is
-            labelled as of the other kind, or the review found no prompt of the class.
+        InputError: as :func:`read_prompts`, the finding of a review is unknown, a prompt has conflicting reviews, a row
+            is labelled as of the other kind, or the review found no prompt of the class.
     """
     is_of_class, wanted, left_out = is_for(prompt_class), OF_CLASS[prompt_class], 0
-    findings: dict[str, str] = {}
-    labels = _Labels(source, wanted)
+    findings, labels = _FirstFindings(), _Labels(source, wanted)
 
     def keep(row: Row) -> bool:
         nonlocal left_out
@@ -66,7 +65,7 @@ def read_reviewed(source: str, prompt_class: PromptClass, field: str = "prompt")
             )
         kept = is_of_class(row)
         left_out += not kept
-        _require_one_finding(findings, row, field, finding or wanted, source)
+        _require_no_conflict(findings, row, field, finding or wanted, source)
         if kept and finding is None:
             labels.require_not_other(row)
         return kept
@@ -85,8 +84,8 @@ def read_reviewed(source: str, prompt_class: PromptClass, field: str = "prompt")
 
 
 @dataclass(frozen=True)
-class TwoFindings:
-    """Rows of one file that have the same prompt and different findings."""
+class ConflictingReviews:
+    """Two rows of one file that have the same prompt and different findings."""
 
     source: str
     prompt: str
@@ -99,18 +98,29 @@ class TwoFindings:
         return f"{self.source} {beginning(transcript(self.prompt), 60)!r}: reviewed as {' and as '.join(said)}"
 
 
-def prompts_with_two_findings(rows: Sequence[PromptRow], source: str) -> list[TwoFindings]:
-    """Return each prompt of a file that is reviewed in two ways; :func:`read_reviewed` refuses such a file."""
-    first: dict[str, tuple[str, int]] = {}
-    found: dict[str, TwoFindings] = {}
+def conflicting_reviews(rows: Sequence[PromptRow], source: str) -> list[ConflictingReviews]:
+    """Return each prompt of a file that has conflicting reviews; :func:`read_reviewed` refuses such a file."""
+    first, found = _FirstFindings(), dict[str, ConflictingReviews]()
     for row in rows:
-        finding = review_of(row.fields)
-        if finding not in DECIDED:
-            continue
-        earlier, line = first.setdefault(row.prompt, (finding, row.line))
-        if earlier != finding and row.prompt not in found:
-            found[row.prompt] = TwoFindings(source, row.prompt, (earlier, finding), (line, row.line))
+        finding = review_of(row.fields) or OPEN
+        earlier = first.conflict(row.prompt, finding, row.line)
+        if earlier is not None and row.prompt not in found:
+            found[row.prompt] = ConflictingReviews(source, row.prompt, (earlier[0], finding), (earlier[1], row.line))
     return list(found.values())
+
+
+class _FirstFindings:
+    """The first finding of each prompt, and its line; files of two sessions put together may disagree."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, tuple[str, int]] = {}
+
+    def conflict(self, prompt: str, finding: str, line: int = 0) -> tuple[str, int] | None:
+        """Return the first finding of a prompt and its line if it is another one than this, else None."""
+        if finding not in DECIDED:  # nobody has reviewed the row
+            return None
+        first = self._of.setdefault(prompt, (finding, line))
+        return first if first[0] != finding else None
 
 
 class _Labels:
@@ -150,21 +160,19 @@ class _Labels:
                 )
 
 
-def _require_one_finding(findings: dict[str, str], row: Row, field: str, finding: str, source: str) -> None:
-    """Note the finding of a row by its prompt; files of two sessions put together may disagree.
+def _require_no_conflict(findings: _FirstFindings, row: Row, field: str, finding: str, source: str) -> None:
+    """Note the finding of a row by its prompt.
 
     Raises:
         InputError: an earlier row has the same prompt and another finding.
     """
-    if finding not in DECIDED:  # nobody has reviewed the row
-        return
     try:
         prompt = prompt_of_row(row, [field], source)
     except InputError:  # if the row is kept, it is reported where it is read, with its line
         return
-    earlier = findings.setdefault(prompt, finding)
-    if earlier != finding:
+    earlier = findings.conflict(prompt, finding)
+    if earlier is not None:
         raise InputError(
-            f"{source}: a prompt is reviewed as {earlier} and as {finding}: {beginning(last_turn(prompt), 60)!r}. "
+            f"{source}: a prompt is reviewed as {earlier[0]} and as {finding}: {beginning(last_turn(prompt), 60)!r}. "
             "Keep one of its rows."
         )
